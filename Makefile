@@ -1,0 +1,62 @@
+# Everything runs in .venv, which `make install` creates from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := salesforce_pipelines salesforce_pipelines_tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo congress dev test check format lint types quick bench lock clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed .env ## Create .venv and install everything into it
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a minute or two the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.env:
+	@sed 's#@HERE@#$(CURDIR)#' .env.example > $@
+	@mkdir -p .home/dagster
+
+demo: install ## Run the whole story on a local org
+	@$(BIN)/salesforce-pipelines demo
+
+congress: install ## Run the main job over real people only
+	@$(BIN)/salesforce-pipelines demo --congress
+
+dev: install ## Start the local org and the Dagster UI (http://127.0.0.1:3000)
+	@$(BIN)/salesforce-pipelines dev
+
+test: install ## Run every test
+	@$(BIN)/python -m pytest
+
+check: install format lint types quick ## Format, lint, types and quick tests
+
+format: install
+	@$(BIN)/ruff format --check $(PACKAGES)
+
+lint: install
+	@$(BIN)/ruff check $(PACKAGES)
+	@$(BIN)/lint-imports --no-logo
+
+types: install
+	@$(BIN)/mypy
+
+quick: install
+	@$(BIN)/python -m pytest -m 'not slow and not browser' -q
+
+bench: install ## Print the figures (takes some minutes)
+	@$(BIN)/python -m benchmarks.run
+
+lock: install ## Resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9'
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --no-header --extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## Forget the demo's org and data; keeps .venv
+	rm -rf .home

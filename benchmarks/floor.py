@@ -1,0 +1,53 @@
+"""The floor: download a Bulk query result and parse it with pyarrow; nothing is kept."""
+
+import io
+import json
+import sys
+
+from benchmarks.org import session
+from salesforce_pipelines.config.loading import configuration_path, load
+from salesforce_pipelines.org.describe import arrow_schema, describe
+from salesforce_pipelines.org.reading import csv_batches, wait_for_job
+from salesforce_pipelines.org.soql import select
+
+
+def main() -> None:
+    """Print rows, bytes and API calls as JSON."""
+    pipelines = load(configuration_path())
+    org = session()
+    fields = describe(org, "Contact").require(pipelines.fields_of("Contact"), "the floor")
+    schema = arrow_schema(fields)
+    soql = select(schema.names, "Contact")
+    created = org.request(
+        "POST", f"{org.base_path}/jobs/query", json={"operation": "queryAll", "query": soql}
+    ).json()
+    job = wait_for_job(org, f"jobs/query/{created['id']}", "floor")
+    rows, size, locator = 0, 0, ""
+    while locator != "null":
+        params = {"maxRecords": "100000"} | ({"locator": locator} if locator else {})
+        with org.streamed(
+            f"{org.base_path}/jobs/query/{job['id']}/results", params=params
+        ) as response:
+            locator = response.headers["Sforce-Locator"]
+            body = _Counted(response.raw)
+            rows += sum(batch.num_rows for batch in csv_batches(body, schema))
+            size += body.size
+    json.dump({"rows": rows, "bytes": size, "calls": org.api_calls}, sys.stdout)
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, source: object) -> None:
+        self._source = source
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._source.read(size)  # type: ignore[attr-defined]
+        self.size += len(data)
+        return data
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""People in the loop, as Dagster sees it: how a plan is confirmed, and how a run claims it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.store import plans
+from salesforce_pipelines.store.ledger import Ledger
+from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
+
+UNITS = {PlanKind.ENRICHMENT: "credits", PlanKind.PUSH: "cells"}
+"""What a plan of each kind asks a person to agree to."""
+
+
+def how_to_confirm(plan: Plan) -> dg.MarkdownMetadataValue:
+    """What a person types to confirm a plan: in the launchpad, or on the command line."""
+    return dg.MetadataValue.md(
+        f"In the launchpad of job `confirm_{plan.kind.value}`:\n\n"
+        f"```yaml\nops:\n  {plan.kind.value}_confirmation:\n    config:\n"
+        f"      plan_id: {plan.id}\n      {UNITS[plan.kind]}: {plan.amount}\n"
+        "      confirmed_by: your name\n```\n\n"
+        "or on the command line:\n\n"
+        f"```\nsalesforce-pipelines confirm {plan.id} --amount {plan.amount} --by 'your name'\n```"
+    )
+
+
+def decided(plan: Plan) -> dg.MaterializeResult[None]:
+    """What the confirmation asset shows of a decision."""
+    return dg.MaterializeResult(
+        metadata={
+            "plan_id": plan.id,
+            "stream": plan.stream,
+            "status": plan.status.value,
+            UNITS[plan.kind]: plan.amount,
+            "confirmed_by": plan.decided_by or "",
+        }
+    )
+
+
+def waiting_check(kind: PlanKind, stream: str, asset: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """Warns while a plan waits for a person."""
+
+    @dg.asset_check(
+        asset=asset,
+        name="decided",
+        additional_deps=[dg.AssetKey(f"{kind.value}_confirmation")],
+        description="No plan waits for a person's decision. A warning, not a failure: waiting is "
+        "what an unconfirmed plan is meant to do.",
+    )
+    def decided(ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
+        waiting = [
+            plan
+            for plan in plans.open_plans(ledger, kind)
+            if plan.stream == stream and plan.status is PlanStatus.PROPOSED
+        ]
+        if not waiting:
+            return dg.AssetCheckResult(passed=True)
+        plan = waiting[0]
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"plan {plan.id} waits for a decision on {plan.amount} {UNITS[kind]}",
+            metadata={"to_confirm": how_to_confirm(plan)},
+        )
+
+    return decided
+
+
+@contextmanager
+def claimed(
+    context: dg.AssetExecutionContext, ledger: Ledger, kind: PlanKind, stream: str
+) -> Iterator[Plan]:
+    """The confirmed plan of a stream, claimed by this run; released again when the body fails.
+
+    A re-execution of the run that claimed it may claim it again, and so may any run when the one
+    that claimed it has ended without finishing it.
+
+    Raises:
+        PipelineError: No plan of the stream is confirmed; the message names the open one.
+    """
+    run_id = context.run.root_run_id or context.run.run_id
+
+    def abandoned(claimed_by: str) -> bool:
+        run = context.instance.get_run_by_id(claimed_by)
+        return run is None or run.is_finished
+
+    waiting = [plan for plan in plans.open_plans(ledger, kind) if plan.stream == stream]
+    ready = [plan for plan in waiting if plan.status is not PlanStatus.PROPOSED]
+    if not ready:
+        raise PipelineError(_nothing_confirmed(kind, stream, waiting))
+    plan = plans.claim(ledger, ready[0].id, run_id=run_id, abandoned=abandoned)
+    try:
+        yield plan
+    except BaseException:
+        plans.release(ledger, plan.id, run_id=run_id)
+        raise
+
+
+def _nothing_confirmed(kind: PlanKind, stream: str, waiting: list[Plan]) -> str:
+    if not waiting:
+        return (
+            f"{stream}: no {kind.value} plan is open. Materialise {kind.value}_plan/{stream} "
+            "first; when it finds something to do, a person confirms it."
+        )
+    plan = waiting[0]
+    return (
+        f"{stream}: plan {plan.id} is not confirmed. Review it, then: salesforce-pipelines confirm "
+        f"{plan.id} --amount {plan.amount} --by 'your name'"
+    )

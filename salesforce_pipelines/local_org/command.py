@@ -1,0 +1,64 @@
+"""`salesforce-pipelines local-org`: serve a local org, or write the people data that matches it."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from salesforce_pipelines.local_org.building import GeneratedRecords
+from salesforce_pipelines.local_org.generator import records
+from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Settings
+from salesforce_pipelines.local_org.people import write_people
+from salesforce_pipelines.local_org.serving import Serving
+from salesforce_pipelines.local_org.serving import serve as serve_org
+
+app = typer.Typer(
+    help="A Salesforce-compatible org on this machine, for trials, demos and tests.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def serve(
+    home: Annotated[Path, typer.Option(help="Folder that keeps the org.")],
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 picks a free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    contacts: Annotated[int, typer.Option(min=0, help="Contacts to generate.")] = 0,
+    leads: Annotated[int, typer.Option(min=0, help="Leads to generate.")] = 0,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal orgs.")] = 1,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(help="CSV of Contacts to load, or SOBJECT=FILE for another sObject."),
+    ] = None,
+    client_id: Annotated[str, typer.Option(help="Consumer key.")] = Settings().client_id,
+    client_secret: Annotated[str, typer.Option(help="Consumer secret.")] = Settings().client_secret,
+    api_limit: Annotated[int, typer.Option(min=1, help="API calls per day.")] = DAILY_API_CALLS,
+) -> None:
+    """Serve an org until SIGINT or SIGTERM; a home that has one keeps its records."""
+    serving = Serving(
+        home=home,
+        host=host,
+        port=port,
+        seed=seed,
+        records=partial(_generated, contacts, leads, seed),
+        load=tuple(load or ()),
+        settings=Settings(client_id, client_secret, api_limit),
+    )
+    serve_org(serving, announce=lambda line: print(line, flush=True))
+
+
+def _generated(contacts: int, leads: int, seed: int) -> GeneratedRecords:
+    return records(contacts, leads, seed) if contacts or leads else ()
+
+
+@app.command()
+def people(
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    contacts: Annotated[int, typer.Option(min=0, help="Contacts of the org.")] = 0,
+    leads: Annotated[int, typer.Option(min=0, help="Leads of the org.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the org.")] = 1,
+) -> None:
+    """Write the people data that matches a generated org."""
+    print(f"{write_people(out, contacts, leads, seed)} people written to {out}")

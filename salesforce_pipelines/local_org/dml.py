@@ -1,0 +1,447 @@
+"""Creating, updating, upserting and deleting records under the rules Salesforce applies.
+
+Every function works inside the store's writing transaction and checks a record before it writes
+anything of it, so a refused record leaves no trace and the others of its request go on.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from salesforce_pipelines.local_org.errors import (
+    ApiError,
+    MultipleChoicesError,
+    RowError,
+    RowRefusedError,
+)
+from salesforce_pipelines.local_org.field_values import cleared
+from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.schema import Field, Schema, SObject
+from salesforce_pipelines.local_org.store import Store, Value, insert_statement, next_number, quoted
+
+Converter = Callable[[Field, object], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one record.
+
+    Attributes:
+        id: The record's id; None where none was created or found.
+    """
+
+    id: str | None
+    created: bool = False
+    errors: tuple[RowError, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether the record was written."""
+        return not self.errors
+
+    def in_collection(self, with_created: bool = False) -> dict[str, object]:
+        """The entry of a collection response; a failure shows no id."""
+        if self.errors:
+            entry: dict[str, object] = {
+                "success": False,
+                "errors": [error.in_collection() for error in self.errors],
+            }
+        else:
+            entry = {"id": self.id, "success": True, "errors": []}
+        if with_created:
+            entry["created"] = self.created
+        return entry
+
+
+class Writer:
+    """Writes records on behalf of one user, within one transaction.
+
+    Args:
+        connection: The store's writing connection, inside its transaction.
+        convert: Reads written values: `field_values.from_json` or `from_csv`.
+    """
+
+    def __init__(
+        self, store: Store, connection: sqlite3.Connection, user_id: str, convert: Converter
+    ) -> None:
+        self._store = store
+        self._schema = store.schema
+        self._connection = connection
+        self._user_id = user_id
+        self._convert = convert
+        self._now = store.now()
+        self._next: dict[str, int] = {}
+
+    def create(self, sobject: SObject, values: Mapping[str, object]) -> Outcome:
+        """Insert one record."""
+        try:
+            return self._create(sobject, values)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+
+    def update(self, sobject: SObject, record_id: str, values: Mapping[str, object]) -> Outcome:
+        """Change one record."""
+        try:
+            return self._update(sobject, record_id, values)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+
+    def upsert(
+        self, sobject: SObject, key: Field, key_value: str, values: Mapping[str, object]
+    ) -> Outcome:
+        """Change the record whose key field has a value, or insert it if there is none.
+
+        Raises:
+            MultipleChoicesError: Several records have the value.
+        """
+        try:
+            found = self.find(sobject, key, key_value)
+            if found is None:
+                values = dict(values) if key.type == "id" else {**values, key.name: key_value}
+                return self._create(sobject, values)
+            return self._update(sobject, found, values)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+
+    def delete(self, sobject: SObject, record_id: str) -> Outcome:
+        """Move one record, and those that belong to it, to the recycle bin."""
+        try:
+            row = self._existing(sobject, record_id)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+        if not sobject.deletable:
+            message = f"entity type {sobject.label} does not support delete"
+            error = RowError("INSUFFICIENT_ACCESS_OR_READONLY", message)
+            return Outcome(None, errors=(error,))
+        self._soft_delete(sobject, str(row["Id"]))
+        return Outcome(str(row["Id"]))
+
+    def hard_delete(self, sobject: SObject, record_id: str) -> Outcome:
+        """Remove one record for good."""
+        outcome = self.delete(sobject, record_id)
+        if outcome.id:
+            self._connection.execute(
+                f"DELETE FROM {quoted(sobject.name)} WHERE Id = ?", [outcome.id]
+            )
+        return outcome
+
+    def find(self, sobject: SObject, key: Field, value: str) -> str | None:
+        """The id of the live record whose key field has a value; None if there is none.
+
+        Raises:
+            MultipleChoicesError: Several records have the value.
+        """
+        if key.type == "id":
+            return str(self._existing(sobject, value)["Id"]) if value else None
+        rows = self._connection.execute(
+            f"SELECT Id FROM {quoted(sobject.name)} WHERE {quoted(key.name)} = ?"
+            f"{' AND IsDeleted = 0' if sobject.has_is_deleted else ''} LIMIT 10",
+            [value],
+        ).fetchall()
+        if len(rows) > 1:
+            raise MultipleChoicesError([row[0] for row in rows])
+        return str(rows[0][0]) if rows else None
+
+    # Rules
+
+    def _create(self, sobject: SObject, values: Mapping[str, object]) -> Outcome:
+        if not sobject.createable:
+            message = f"entity type {sobject.label} cannot be inserted"
+            raise RowRefusedError("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message)
+        row = self._converted(sobject, values, creating=True)
+        _default(sobject, row, self._user_id)
+        self._complete(sobject, row, None)
+        missing = [
+            item.name for item in sobject.fields if item.required and row.get(item.name) is None
+        ]
+        if missing:
+            message = f"Required fields are missing: [{', '.join(missing)}]"
+            raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *missing)
+        self._check_references(sobject, row)
+        self._check_unique(sobject, row, None)
+        return Outcome(self._insert(sobject, row), created=True)
+
+    def _update(self, sobject: SObject, record_id: str, values: Mapping[str, object]) -> Outcome:
+        existing = self._existing(sobject, record_id)
+        found = str(existing["Id"])
+        if sobject.name == "Lead" and existing["IsConverted"]:
+            raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
+        row = self._converted(sobject, values, creating=False)
+        cleared_required = [
+            item.name
+            for item in sobject.fields
+            if item.name in row and row[item.name] is None and not item.nillable
+        ]
+        if cleared_required:
+            message = f"Required fields are missing: [{', '.join(cleared_required)}]"
+            raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *cleared_required)
+        self._complete(sobject, row, existing)
+        self._check_references(sobject, row)
+        self._check_unique(sobject, row, found)
+        self._write(sobject, found, row)
+        return Outcome(found)
+
+    def _existing(self, sobject: SObject, record_id: str) -> sqlite3.Row:
+        if not is_id(record_id) or record_id[:3] != sobject.key_prefix:
+            message = f"Id value is not valid for the {sobject.label} standard object type"
+            raise RowRefusedError("MALFORMED_ID", message, "Id")
+        cursor = self._connection.cursor()
+        cursor.row_factory = sqlite3.Row
+        row: sqlite3.Row | None = cursor.execute(
+            f"SELECT * FROM {quoted(sobject.name)} WHERE Id = ?", [to_18(record_id)]
+        ).fetchone()
+        if row is None:
+            raise RowRefusedError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+        if sobject.has_is_deleted and row["IsDeleted"]:
+            raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted")
+        return row
+
+    def _converted(
+        self, sobject: SObject, values: Mapping[str, object], creating: bool
+    ) -> dict[str, Value]:
+        """The written values as the store keeps them."""
+        row: dict[str, Value] = {}
+        readonly = []
+        for name, value in values.items():
+            item = sobject.field(name)
+            if item is None:
+                reference, value = self._by_external_id(sobject, name, value)
+                row[reference.name] = value
+                continue
+            if not (item.createable if creating else item.updateable):
+                readonly.append(item.name)
+                continue
+            row[item.name] = self._convert(item, value) if value is not None else cleared(item)
+        if readonly:
+            message = (
+                f"Unable to create/update fields: {', '.join(readonly)}. Please check the security "
+                "settings of this field and verify that it is read/write for your profile or "
+                "permission set."
+            )
+            raise RowRefusedError("INVALID_FIELD_FOR_INSERT_UPDATE", message, *readonly)
+        return row
+
+    def _by_external_id(self, sobject: SObject, name: str, value: object) -> tuple[Field, Value]:
+        """A reference written as its parent's external id: {"Account": {"Ext__c": "x"}}."""
+        relationship, _, key_name = name.partition(".")
+        reference = sobject.reference(relationship)
+        parent = reference and self._schema.parent(reference)
+        if isinstance(value, Mapping) and not key_name and parent:
+            pairs = [(k, v) for k, v in value.items() if k != "attributes"]
+            key_name, value = pairs[0] if len(pairs) == 1 else ("", None)
+        key = parent.field(key_name) if parent else None
+        if not reference or not parent or not key or not (key.id_lookup or key.external_id):
+            message = f"No such column '{name}' on sobject of type {sobject.name}"
+            raise ApiError(400, "INVALID_FIELD", message)
+        if value is None:
+            return reference, None
+        try:
+            found = self.find(parent, key, str(value))
+        except MultipleChoicesError:
+            found = None
+        if found is None:
+            message = (
+                f"Foreign key external ID: {value} not found for field {key.name} in entity "
+                f"{parent.name}"
+            )
+            raise RowRefusedError("INVALID_FIELD", message)
+        return reference, found
+
+    def _complete(
+        self, sobject: SObject, row: dict[str, Value], existing: sqlite3.Row | None
+    ) -> None:
+        """What an sObject fills in or forbids beyond its fields' own rules."""
+        if sobject.name == "Opportunity" and row.get("StageName"):
+            self._complete_stage(row, existing)
+        if sobject.name == "CampaignMember":
+            self._complete_member(row, existing)
+        if sobject.name == "Lead" and existing is None and row.get("IsConverted"):
+            row.setdefault("ConvertedDate", self._now[:10])
+
+    def _complete_stage(self, row: dict[str, Value], existing: sqlite3.Row | None) -> None:
+        if existing is not None and existing["StageName"] == row["StageName"]:
+            return
+        row["LastStageChangeDate"] = self._now if existing is not None else None
+        stage = self._connection.execute(
+            "SELECT DefaultProbability, ForecastCategoryName FROM OpportunityStage"
+            " WHERE MasterLabel = ?",
+            [row["StageName"]],
+        ).fetchone()
+        probability, category = stage or (0.0, "Pipeline")
+        if row.get("Probability") is None:
+            row["Probability"] = probability
+        if row.get("ForecastCategoryName") is None:
+            row["ForecastCategoryName"] = category
+
+    def _complete_member(self, row: dict[str, Value], existing: sqlite3.Row | None) -> None:
+        campaign = existing["CampaignId"] if existing is not None else row.get("CampaignId")
+        status = row.get("Status")
+        if "Status" in row or existing is None:
+            statuses = self._member_statuses(campaign)
+            known = {label.lower(): label for label, _, _ in statuses}
+            fallback = next((label for label, default, _ in statuses if default), "Sent")
+            row["Status"] = known.get(str(status).lower(), fallback)
+            responded = any(label == row["Status"] and answer for label, _, answer in statuses)
+            earlier = existing is not None and existing["FirstRespondedDate"]
+            if responded and not earlier:
+                row["FirstRespondedDate"] = self._now[:10]
+        if existing is None:
+            self._check_member(row)
+
+    def _member_statuses(self, campaign_id: Value) -> list[tuple[str, int, int]]:
+        rows = self._connection.execute(
+            "SELECT Label, IsDefault, HasResponded FROM CampaignMemberStatus"
+            " WHERE CampaignId = ? AND IsDeleted = 0 ORDER BY SortOrder",
+            [campaign_id],
+        ).fetchall()
+        return rows or [("Sent", 1, 0), ("Responded", 0, 1)]
+
+    def _check_member(self, row: dict[str, Value]) -> None:
+        column = "ContactId" if row.get("ContactId") else "LeadId"
+        if not row.get(column):
+            message = "A campaign member needs a lead or contact"
+            raise RowRefusedError("FIELD_INTEGRITY_EXCEPTION", message, "LeadId", "ContactId")
+        if column == "ContactId":
+            row["LeadId"] = None
+        duplicate = self._connection.execute(
+            f"SELECT 1 FROM CampaignMember WHERE CampaignId = ? AND {column} = ? AND IsDeleted = 0",
+            [row.get("CampaignId"), row[column]],
+        ).fetchone()
+        if duplicate:
+            raise RowRefusedError("DUPLICATE_VALUE", "Already a campaign member.")
+
+    def _check_references(self, sobject: SObject, row: Mapping[str, Value]) -> None:
+        for name, value in row.items():
+            item = sobject.field(name)
+            if value is None or item is None or item.type != "reference":
+                continue
+            parents = [parent for parent in map(self._schema.get, item.refers_to) if parent]
+            if not parents:
+                continue
+            parent = next((p for p in parents if p.key_prefix == str(value)[:3]), None)
+            if parent is None:
+                message = f"{item.label}: id value of incorrect type: {value}"
+                raise RowRefusedError("FIELD_INTEGRITY_EXCEPTION", message, name)
+            self._check_reference(item, parent, str(value))
+
+    def _check_reference(self, item: Field, parent: SObject, value: str) -> None:
+        state = {"User": "NOT IsActive"}.get(
+            parent.name, "IsDeleted" if parent.has_is_deleted else "0"
+        )
+        found = self._connection.execute(
+            f"SELECT {state} FROM {quoted(parent.name)} WHERE Id = ?", [value]
+        ).fetchone()
+        if found is None:
+            raise RowRefusedError(
+                "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", item.name
+            )
+        if found[0] and parent.name == "User":
+            if item.name == "OwnerId":
+                message = (
+                    f"operation performed with inactive user [{value}] as owner of {parent.label}"
+                )
+                raise RowRefusedError("OPERATION_WITH_INACTIVE_USER_EXCEPTION", message)
+        elif found[0]:
+            raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted", item.name)
+
+    def _check_unique(self, sobject: SObject, row: Mapping[str, Value], own_id: str | None) -> None:
+        for item in sobject.fields:
+            value = row.get(item.name) if item.unique else None
+            if value is None:
+                continue
+            other = self._connection.execute(
+                f"SELECT Id FROM {quoted(sobject.name)} WHERE {quoted(item.name)} = ?"
+                " AND IsDeleted = 0 AND Id IS NOT ?",
+                [value, own_id],
+            ).fetchone()
+            if other:
+                message = (
+                    f"duplicate value found: {item.name} duplicates value on record with id: "
+                    f"{other[0]}"
+                )
+                raise RowRefusedError("DUPLICATE_VALUE", message)
+
+    # Writing
+
+    def _insert(self, sobject: SObject, row: dict[str, Value]) -> str:
+        number = self._next.get(sobject.name) or next_number(self._connection, sobject)
+        self._next[sobject.name] = number + 1
+        record_id = self._store.ids.record_id(sobject.key_prefix, number)
+        row |= {
+            "Id": record_id,
+            "CreatedDate": self._now,
+            "CreatedById": self._user_id,
+            "LastModifiedDate": self._now,
+            "LastModifiedById": self._user_id,
+            "SystemModstamp": self._now,
+        }
+        self._connection.execute(insert_statement(sobject, list(row)), [number, *row.values()])
+        return record_id
+
+    def _write(self, sobject: SObject, record_id: str, row: dict[str, Value]) -> None:
+        row |= {
+            "LastModifiedDate": self._now,
+            "LastModifiedById": self._user_id,
+            "SystemModstamp": self._now,
+        }
+        assignments = ", ".join(f"{quoted(name)} = ?" for name in row)
+        self._connection.execute(
+            f"UPDATE {quoted(sobject.name)} SET {assignments} WHERE Id = ?",
+            [*row.values(), record_id],
+        )
+
+    def _soft_delete(self, sobject: SObject, record_id: str) -> None:
+        self._write(sobject, record_id, {"IsDeleted": 1})
+        for relation in self._schema.children(sobject):
+            if not relation.cascade_delete:
+                continue
+            child = self._schema[relation.child]
+            rows = self._connection.execute(
+                f"SELECT Id FROM {quoted(child.name)}"
+                f" WHERE {quoted(relation.field)} = ? AND IsDeleted = 0",
+                [record_id],
+            ).fetchall()
+            for row in rows:
+                self._soft_delete(child, row[0])
+
+
+def external_id_field(sobject: SObject, name: str) -> Field:
+    """The field that an upsert may find records by.
+
+    Raises:
+        ApiError: NOT_FOUND; the sObject has no such external id.
+    """
+    item = sobject.field(name)
+    if item is None or not (item.external_id or item.id_lookup):
+        message = f"Provided external ID field does not exist or is not accessible: {name}"
+        raise ApiError(404, "NOT_FOUND", message)
+    return item
+
+
+def sobject_named(schema: Schema, name: str) -> SObject:
+    """The sObject of a request's address or body.
+
+    Raises:
+        ApiError: NOT_FOUND; the org has no such sObject.
+    """
+    sobject = schema.get(name)
+    if sobject is None:
+        raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
+    return sobject
+
+
+def _default(sobject: SObject, row: dict[str, Value], user_id: str) -> None:
+    """The values a new record gets where none were written."""
+    if sobject.name == "Lead":
+        row.setdefault("IsUnreadByOwner", 1)
+    if sobject.name == "User":
+        row.setdefault("IsActive", 1)
+    for item in sobject.fields:
+        if not item.is_stored or row.get(item.name) is not None:
+            continue
+        if item.name == "OwnerId":
+            row[item.name] = user_id
+        elif item.type == "picklist" and item.default_value and item.defaulted_on_create:
+            row[item.name] = item.default_value
+        elif item.type == "boolean":
+            row[item.name] = 0

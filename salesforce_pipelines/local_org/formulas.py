@@ -1,0 +1,130 @@
+"""Fields whose value is computed when it is read: names, mirrors, roll-ups and custom formulas.
+
+A computed field has no column, so it follows what it depends on without moving the record's
+SystemModstamp, as a formula field of Salesforce does.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """How a computed field gets its value.
+
+    Attributes:
+        sql: A SQLite expression; `{t}` is the alias of the record's own row.
+        text: The formula text that describe shows; None where describe does not call the field
+            calculated, because Salesforce itself keeps it.
+    """
+
+    sql: str
+    text: str | None = None
+
+
+def _person_name(alias: str) -> str:
+    return f"ifnull({alias}.FirstName || ' ', '') || {alias}.LastName"
+
+
+def _member_mirror(contact: str | None, lead: str | None) -> Formula:
+    """A value that a campaign member shows of its Contact or else its Lead."""
+    of_contact = f"(SELECT {contact} FROM Contact p WHERE p.Id = {{t}}.ContactId)"
+    of_lead = f"(SELECT {lead} FROM Lead p WHERE p.Id = {{t}}.LeadId)"
+    if contact and lead:
+        return Formula(
+            f"CASE WHEN {{t}}.ContactId IS NOT NULL THEN {of_contact} ELSE {of_lead} END"
+        )
+    return Formula(of_contact if contact else of_lead)
+
+
+def _stage(column: str) -> Formula:
+    return Formula(
+        f"(SELECT s.{column} FROM OpportunityStage s WHERE s.MasterLabel = {{t}}.StageName)"
+    )
+
+
+def _campaign_members(condition: str) -> Formula:
+    return Formula(
+        "(SELECT count(*) FROM CampaignMember m WHERE m.CampaignId = {t}.Id"
+        f" AND NOT m.IsDeleted AND {condition})"
+    )
+
+
+def _campaign_opportunities(value: str, condition: str) -> Formula:
+    return Formula(
+        f"(SELECT {value} FROM Opportunity o WHERE o.CampaignId = {{t}}.Id"
+        f" AND NOT o.IsDeleted AND {condition})"
+    )
+
+
+_WON = "o.StageName IN (SELECT s.MasterLabel FROM OpportunityStage s WHERE s.IsWon)"
+_CLOSE_MONTH = "CAST(substr({t}.CloseDate, 6, 2) AS INTEGER)"
+_CLOSE_YEAR = "CAST(substr({t}.CloseDate, 1, 4) AS INTEGER)"
+_CLOSE_QUARTER = f"(({_CLOSE_MONTH} + 2) / 3)"
+_FULL_NAME_LENGTH = Formula(
+    f"CAST(length({_person_name('{t}')}) AS REAL)",
+    'LEN(IF(ISBLANK(FirstName), "", FirstName & " ") & LastName)',
+)
+_ACCOUNT_TIER = Formula(
+    "CASE WHEN (SELECT a.AnnualRevenue FROM Account a WHERE a.Id = {t}.AccountId) >= 100000000"
+    " THEN 'Enterprise'"
+    " WHEN (SELECT a.AnnualRevenue FROM Account a WHERE a.Id = {t}.AccountId) >= 10000000"
+    " THEN 'Mid-market' WHEN {t}.AccountId IS NULL THEN NULL ELSE 'Small business' END",
+    'IF(ISBLANK(AccountId), "", IF(Account.AnnualRevenue >= 100000000, "Enterprise",'
+    ' IF(Account.AnnualRevenue >= 10000000, "Mid-market", "Small business")))',
+)
+_MIRRORED = (
+    *("Salutation", "FirstName", "LastName", "Title", "Email", "Phone", "Fax", "MobilePhone"),
+    *("Description", "DoNotCall", "HasOptedOutOfEmail", "HasOptedOutOfFax", "LeadSource"),
+)
+_MIRRORED_ADDRESS = ("Street", "City", "State", "PostalCode", "Country")
+
+FORMULAS: dict[tuple[str, str], Formula] = {
+    **{(o, "Name"): Formula(_person_name("{t}")) for o in ("Contact", "Lead", "User")},
+    **{(o, "Full_Name_Length__c"): _FULL_NAME_LENGTH for o in ("Contact", "Lead")},
+    **{
+        (o, "PhotoUrl"): Formula("'/services/images/photo/' || {t}.Id")
+        for o in ("Account", "Contact", "Lead")
+    },
+    ("Contact", "Account_Tier__c"): _ACCOUNT_TIER,
+    ("Contact", "IsEmailBounced"): Formula("{t}.EmailBouncedDate IS NOT NULL"),
+    **{("CampaignMember", name): _member_mirror(f"p.{name}", f"p.{name}") for name in _MIRRORED},
+    **{
+        ("CampaignMember", name): _member_mirror(f"p.Mailing{name}", f"p.{name}")
+        for name in _MIRRORED_ADDRESS
+    },
+    ("CampaignMember", "Name"): _member_mirror(_person_name("p"), _person_name("p")),
+    ("CampaignMember", "CompanyOrAccount"): _member_mirror(
+        "(SELECT a.Name FROM Account a WHERE a.Id = p.AccountId)", "p.Company"
+    ),
+    ("CampaignMember", "Type"): Formula(
+        "CASE WHEN {t}.ContactId IS NOT NULL THEN 'Contact' ELSE 'Lead' END"
+    ),
+    ("CampaignMember", "LeadOrContactId"): Formula("coalesce({t}.ContactId, {t}.LeadId)"),
+    ("CampaignMember", "LeadOrContactOwnerId"): _member_mirror("p.OwnerId", "p.OwnerId"),
+    ("CampaignMember", "HasResponded"): Formula(
+        "coalesce((SELECT max(s.HasResponded) FROM CampaignMemberStatus s"
+        " WHERE s.CampaignId = {t}.CampaignId AND s.Label = {t}.Status AND NOT s.IsDeleted),"
+        " {t}.Status = 'Responded', 0)"
+    ),
+    ("Opportunity", "IsClosed"): _stage("IsClosed"),
+    ("Opportunity", "IsWon"): _stage("IsWon"),
+    ("Opportunity", "ForecastCategory"): _stage("ForecastCategory"),
+    ("Opportunity", "ExpectedRevenue"): Formula("{t}.Amount * {t}.Probability / 100.0"),
+    ("Opportunity", "FiscalQuarter"): Formula(_CLOSE_QUARTER),
+    ("Opportunity", "FiscalYear"): Formula(_CLOSE_YEAR),
+    ("Opportunity", "Fiscal"): Formula(f"{_CLOSE_YEAR} || ' ' || {_CLOSE_QUARTER}"),
+    ("Campaign", "NumberOfLeads"): _campaign_members("m.ContactId IS NULL"),
+    ("Campaign", "NumberOfConvertedLeads"): _campaign_members(
+        "m.LeadId IN (SELECT l.Id FROM Lead l WHERE l.IsConverted)"
+    ),
+    ("Campaign", "NumberOfContacts"): _campaign_members("m.ContactId IS NOT NULL"),
+    ("Campaign", "NumberOfResponses"): _campaign_members("m.Status = 'Responded'"),
+    ("Campaign", "NumberOfOpportunities"): _campaign_opportunities("count(*)", "1"),
+    ("Campaign", "NumberOfWonOpportunities"): _campaign_opportunities("count(*)", _WON),
+    ("Campaign", "AmountAllOpportunities"): _campaign_opportunities(
+        "ifnull(sum(o.Amount), 0.0)", "1"
+    ),
+    ("Campaign", "AmountWonOpportunities"): _campaign_opportunities(
+        "ifnull(sum(o.Amount), 0.0)", _WON
+    ),
+}

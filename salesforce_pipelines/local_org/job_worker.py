@@ -1,0 +1,71 @@
+"""The threads that work off Bulk jobs."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from salesforce_pipelines.local_org import bulk_ingest, bulk_query
+from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.jobs import Job, Jobs
+from salesforce_pipelines.local_org.org import Org
+
+_LOG = logging.getLogger(__name__)
+
+
+class JobWorker:
+    """Two threads that work off what waits: one for queries, one for ingest jobs."""
+
+    def __init__(self, org: Org) -> None:
+        self._org = org
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(kind, work), daemon=True, name=f"bulk-{kind}")
+            for kind, work in (
+                ("query", bulk_query.run_query_job),
+                ("ingest", bulk_ingest.run_ingest_job),
+            )
+        ]
+
+    def start(self) -> None:
+        """Begin to work, first on what an earlier run of the server left."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop after the chunk at hand; an interrupted job goes on at the next start."""
+        self._stopping.set()
+        for waits in self._org.work_waits.values():
+            waits.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, kind: str, work: Callable[[Org, Jobs, Job], None]) -> None:
+        jobs = Jobs(self._org)
+        while not self._stopping.is_set():
+            job = jobs.waiting(kind)
+            if job is None:
+                self._org.work_waits[kind].wait(0.5)
+                self._org.work_waits[kind].clear()
+                continue
+            self._work(jobs, job, work)
+
+    def _work(self, jobs: Jobs, job: Job, work: Callable[[Org, Jobs, Job], None]) -> None:
+        if not jobs.move(job, "InProgress", ("UploadComplete", "InProgress")):
+            return
+        started = time.monotonic()
+        state = "JobComplete"
+        try:
+            work(self._org, jobs, job)
+        except bulk_ingest.InvalidBatchError as error:
+            state, job.body["errorMessage"] = "Failed", str(error)
+        except ApiError as error:
+            state, job.body["errorMessage"] = "Failed", f"{error.code} : {error.message}"
+        except Exception as error:  # noqa: BLE001  # the thread must live on
+            _LOG.warning("bulk %s job failed: %s", job.kind, type(error).__name__)
+            state, job.body["errorMessage"] = "Failed", "InternalServerError : unexpected error"
+        if self._stopping.is_set() and state == "JobComplete":
+            return
+        job.private["milliseconds"] = int((time.monotonic() - started) * 1000)
+        jobs.save(job)
+        jobs.move(job, state, ("InProgress",))

@@ -1,0 +1,330 @@
+"""List views: the saved filters of an sObject, described as SOQL and as what the screen shows."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from salesforce_pipelines.local_org.calls import Call, Reply
+from salesforce_pipelines.local_org.dml import sobject_named
+from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.schema import Field, Schema, SObject
+from salesforce_pipelines.local_org.soql_sql import Column, compile_query
+from salesforce_pipelines.local_org.store import Value
+
+_HIDDEN = ("Id", "CreatedDate", "LastModifiedDate", "SystemModstamp")
+_OPERATORS = {
+    "equals": "=",
+    "notEquals": "!=",
+    "lessThan": "<",
+    "lessThanOrEqualTo": "<=",
+    "greaterThan": ">",
+    "greaterThanOrEqualTo": ">=",
+    "like": "LIKE",
+}
+_CONTACT_COLUMNS = ["Name", "Account.Name", "Title", "Phone", "Email", "Owner.Alias"]
+_LEAD_COLUMNS = [
+    "Name",
+    "Title",
+    "Company",
+    "Phone",
+    "MobilePhone",
+    "Email",
+    "Status",
+    "Owner.Alias",
+]
+
+
+def _view(
+    sobject: str,
+    name: str,
+    label: str,
+    columns: list[str],
+    where: dict[str, Any] | None = None,
+    scope: str = "everything",
+) -> dict[str, Any]:
+    return {
+        "sobjectType": sobject,
+        "developerName": name,
+        "label": label,
+        "columns": columns,
+        "where": where,
+        "scope": scope,
+        "orderBy": [["Name", "ascending"], ["Id", "ascending"]],
+    }
+
+
+def _test(field: str, operator: str, *values: str) -> dict[str, Any]:
+    return {"field": field, "operator": operator, "values": list(values)}
+
+
+def _all_of(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"conditions": list(conditions), "conjunction": "and"}
+
+
+SEEDED: tuple[dict[str, Any], ...] = (
+    _view("Contact", "AllContacts", "All Contacts", _CONTACT_COLUMNS),
+    _view("Contact", "MyContacts", "My Contacts", _CONTACT_COLUMNS, scope="mine"),
+    _view(
+        "Contact",
+        "NewThisWeek",
+        "New This Week",
+        _CONTACT_COLUMNS,
+        _test("CreatedDate", "equals", "THIS_WEEK"),
+    ),
+    _view(
+        "Contact",
+        "RecentlyCreatedContacts",
+        "Recently Created Contacts",
+        _CONTACT_COLUMNS,
+        _test("CreatedDate", "greaterThanOrEqualTo", "LAST_N_DAYS:30"),
+    ),
+    _view(
+        "Contact",
+        "ContactsWithoutPhone",
+        "Contacts Without Phone",
+        _CONTACT_COLUMNS,
+        _all_of(_test("Phone", "equals", "null"), _test("Email", "notEquals", "null")),
+    ),
+    _view(
+        "Lead",
+        "AllOpenLeads",
+        "All Open Leads",
+        _LEAD_COLUMNS,
+        _test("IsConverted", "equals", "false"),
+    ),
+    _view(
+        "Lead",
+        "MyUnreadLeads",
+        "My Unread Leads",
+        _LEAD_COLUMNS,
+        _all_of(
+            _test("IsUnreadByOwner", "equals", "true"), _test("IsConverted", "equals", "false")
+        ),
+        scope="mine",
+    ),
+    _view(
+        "Lead",
+        "RecentlyCreatedLeads",
+        "Recently Created Leads",
+        _LEAD_COLUMNS,
+        _test("CreatedDate", "greaterThanOrEqualTo", "LAST_N_DAYS:30"),
+    ),
+    _view(
+        "Lead",
+        "WorkingLeads",
+        "Working Leads",
+        _LEAD_COLUMNS,
+        _test("Status", "equals", "'Working - Contacted'"),
+    ),
+    _view("Account", "AllAccounts", "All Accounts", ["Name", "BillingState", "Phone", "Type"]),
+    _view(
+        "Opportunity",
+        "AllOpportunities",
+        "All Opportunities",
+        ["Name", "Account.Name", "Amount", "CloseDate", "StageName", "Owner.Alias"],
+    ),
+    _view(
+        "Campaign",
+        "AllActiveCampaigns",
+        "All Active Campaigns",
+        ["Name", "Type", "Status", "StartDate", "EndDate"],
+        _test("IsActive", "equals", "true"),
+    ),
+)
+
+
+def listing(call: Call) -> Reply:
+    """`GET sobjects/X/listviews`."""
+    sobject = _listviewable(call)
+    rows = call.org.store.reader().execute(
+        "SELECT id, definition FROM _list_view WHERE sobject = ? ORDER BY id", [sobject.name]
+    )
+    views = [_summary(call, record_id, json.loads(definition)) for record_id, definition in rows]
+    return Reply(
+        {
+            "done": True,
+            "listviews": views,
+            "nextRecordsUrl": None,
+            "size": len(views),
+            "sobjectType": sobject.name,
+        }
+    )
+
+
+def information(call: Call) -> Reply:
+    """`GET sobjects/X/listviews/ID`."""
+    record_id, view = _found(call)
+    return Reply(_summary(call, record_id, view))
+
+
+def description(call: Call) -> Reply:
+    """`GET sobjects/X/listviews/ID/describe`: the view as SOQL."""
+    record_id, view = _found(call)
+    sobject = call.org.schema[view["sobjectType"]]
+    return Reply(
+        {
+            "columns": _columns(call.org.schema, sobject, view),
+            "id": record_id[:15],
+            "orderBy": [
+                {"fieldNameOrPath": name, "nullsPosition": "first", "sortDirection": direction}
+                for name, direction in view["orderBy"]
+            ],
+            "query": _soql(sobject, view),
+            "relatedEntityId": None,
+            "scope": view["scope"],
+            "scopeEntityId": None,
+            "sobjectType": sobject.name,
+            "whereCondition": view["where"] or {"conditions": [], "conjunction": "and"},
+        }
+    )
+
+
+def results(call: Call) -> Reply:
+    """`GET sobjects/X/listviews/ID/results`: the view's rows as texts, as a screen shows them."""
+    record_id, view = _found(call)
+    limit, offset = _number(call, "limit", 25, 1, 2000), _number(call, "offset", 0, 0, 2000)
+    org, sobject = call.org, call.org.schema[view["sobjectType"]]
+    text = f"{_soql(sobject, view)} LIMIT {limit} OFFSET {offset}"
+    compiled = compile_query(text, org.schema, org.asking(call.user_id))
+    select = ", ".join(column.sql for column in compiled.columns)
+    rows = org.store.reader().execute(f"SELECT {select}{compiled.tail}", compiled.parameters)
+    records = [
+        {
+            "columns": [
+                {"fieldNameOrPath": column.header, "value": _shown(column, value)}
+                for column, value in zip(compiled.columns, row, strict=True)
+            ]
+        }
+        for row in rows
+    ]
+    return Reply(
+        {
+            "columns": _columns(org.schema, sobject, view),
+            "developerName": view["developerName"],
+            "done": len(records) < limit,
+            "id": record_id,
+            "label": view["label"],
+            "records": records,
+            "size": len(records),
+        }
+    )
+
+
+def _listviewable(call: Call) -> SObject:
+    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    if not sobject.listviewable:
+        raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
+    return sobject
+
+
+def _found(call: Call) -> tuple[str, dict[str, Any]]:
+    sobject, wanted = _listviewable(call), call.captured["id"]
+    record_id = to_18(wanted) if is_id(wanted) else ""
+    row = (
+        call.org.store.reader()
+        .execute(
+            "SELECT definition FROM _list_view WHERE id = ? AND sobject = ?",
+            [record_id, sobject.name],
+        )
+        .fetchone()
+    )
+    if row is None:
+        raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
+    return record_id, json.loads(row[0])
+
+
+def _summary(call: Call, record_id: str, view: dict[str, Any]) -> dict[str, Any]:
+    url = f"/services/data/v{call.version}/sobjects/{view['sobjectType']}/listviews/{record_id}"
+    return {
+        "describeUrl": f"{url}/describe",
+        "developerName": view["developerName"],
+        "id": record_id,
+        "label": view["label"],
+        "resultsUrl": f"{url}/results",
+        "soqlCompatible": True,
+        "url": url,
+    }
+
+
+def _soql(sobject: SObject, view: dict[str, Any]) -> str:
+    """The view's query: lower-case names, labels of picklists, and the hidden columns."""
+    selected = []
+    for path in [*view["columns"], *_HIDDEN]:
+        item = sobject.field(path)
+        name = path.lower()
+        selected.append(f"tolabel({name})" if item and item.type == "picklist" else name)
+    scope = " USING SCOPE mine" if view["scope"] == "mine" else ""
+    where = f" WHERE {_condition(view['where'])}" if view["where"] else ""
+    order = ", ".join(
+        f"{name} {'ASC' if direction == 'ascending' else 'DESC'} NULLS FIRST"
+        for name, direction in view["orderBy"]
+    )
+    return f"SELECT {', '.join(selected)} FROM {sobject.name}{scope}{where} ORDER BY {order}"
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    if "conditions" in condition:
+        parts = [_condition(part) for part in condition["conditions"]]
+        return f" {condition['conjunction'].upper()} ".join(parts)
+    operator = _OPERATORS[condition["operator"]]
+    return f"{condition['field']} {operator} {condition['values'][0]}"
+
+
+def _columns(schema: Schema, sobject: SObject, view: dict[str, Any]) -> list[dict[str, Any]]:
+    shown = [_column(schema, sobject, path, False, view) for path in view["columns"]]
+    return shown + [_column(schema, sobject, path, True, view) for path in _HIDDEN]
+
+
+def _column(
+    schema: Schema, sobject: SObject, path: str, hidden: bool, view: dict[str, Any]
+) -> dict[str, Any]:
+    item = _field_at(schema, sobject, path)
+    positions = {name: (at, way) for at, (name, way) in enumerate(view["orderBy"])}
+    index, direction = positions.get(path, (None, None)) if not hidden else (None, None)
+    is_picklist = item.type == "picklist"
+    return {
+        "ascendingLabel": None if hidden else "Z-A",
+        "descendingLabel": None if hidden else "A-Z",
+        "fieldNameOrPath": path,
+        "hidden": hidden,
+        "label": item.label,
+        "searchable": not hidden and item.is_text,
+        "selectListItem": f"toLabel({path})" if is_picklist else path,
+        "sortDirection": direction,
+        "sortIndex": index,
+        "sortable": not hidden,
+        "type": item.type,
+    }
+
+
+def _field_at(schema: Schema, sobject: SObject, path: str) -> Field:
+    *relations, name = path.split(".")
+    for relation in relations:
+        reference = sobject.reference(relation)
+        parent = reference and schema.parent(reference)
+        if not parent:
+            raise KeyError(path)
+        sobject = parent
+    item = sobject.field(name)
+    if item is None:
+        raise KeyError(path)
+    return item
+
+
+def _shown(column: Column, value: Value) -> str | None:
+    """A value as the screen shows it: everything is text, times are in English."""
+    if value is None:
+        return None
+    if column.type == "boolean":
+        return "true" if value else "false"
+    if column.type == "datetime":
+        return datetime.fromisoformat(f"{value}+00:00").strftime("%a %b %d %H:%M:%S GMT %Y")
+    return str(value)
+
+
+def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
+    text = call.query.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ApiError(400, "INVALID_QUERY_PARAMETER", f"{name} must be {least} to {most}")
+    return int(text)

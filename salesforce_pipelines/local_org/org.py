@@ -1,0 +1,70 @@
+"""One local org: its schema, its records, its platform state and its settings."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from salesforce_pipelines.local_org.schema import Schema, load_schema
+from salesforce_pipelines.local_org.soql_sql import Asking
+from salesforce_pipelines.local_org.state import State
+from salesforce_pipelines.local_org.store import Clock, Store, utc_now
+
+OLDEST_VERSION = 42
+NEWEST_VERSION = 67
+DAILY_API_CALLS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an org is reached.
+
+    Attributes:
+        client_id: The consumer key of its one connected app.
+        client_secret: Its consumer secret.
+        daily_api_calls: API calls allowed in 24 hours.
+    """
+
+    client_id: str = "local-org"
+    client_secret: str = "local-org-secret"  # noqa: S105  # the documented secret of a local org
+    daily_api_calls: int = DAILY_API_CALLS
+
+
+class Org:
+    """An org opened from its home folder.
+
+    Args:
+        home: The folder with `org.db`, as `building.build_home` makes it.
+        settings: How it is reached.
+        clock: The server's time.
+    """
+
+    def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
+        self.settings = settings
+        self.schema: Schema = load_schema()
+        self.store = Store(home / "org.db", self.schema, clock)
+        self.state = State(home / "platform.db", clock)
+        self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
+        self.spool = home / "spool"
+        for folder in ("cursors", "jobs"):
+            (self.spool / folder).mkdir(parents=True, exist_ok=True)
+
+    def asking(self, user_id: str, include_deleted: bool = False) -> Asking:
+        """What a query of a user depends on beside its text."""
+        return Asking(user_id, self.store.clock(), include_deleted)
+
+    def count_rows(self) -> Mapping[str, int]:
+        """The live records of each sObject."""
+        reader = self.store.reader()
+        return {
+            sobject.name: reader.execute(
+                f'SELECT count(*) FROM "{sobject.name}"'
+                f"{' WHERE IsDeleted = 0' if sobject.has_is_deleted else ''}"
+            ).fetchone()[0]
+            for sobject in self.schema
+        }
+
+    def close(self) -> None:
+        """Close its files."""
+        self.store.close()
+        self.state.close()

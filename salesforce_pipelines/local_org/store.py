@@ -1,0 +1,229 @@
+"""The records of a local org: one SQLite table per sObject in a file that outlives the server.
+
+Texts are compared without letter case (SOQL does), times are kept to the second as
+`YYYY-MM-DDTHH:MM:SS` in UTC, booleans as 0 and 1. A record's `_n` numbers it within its sObject
+and its Id follows from that number.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from salesforce_pipelines.local_org.ids import IdFactory
+from salesforce_pipelines.local_org.schema import Field, Schema, SObject
+
+Value = str | int | float | None
+Clock = Callable[[], datetime]
+
+_INDEXED = frozenset(
+    {"SystemModstamp", "AccountId", "CampaignId", "ContactId", "LeadId", "OpportunityId"}
+)
+_READER_CACHE_KIB = 8_000
+
+
+def utc_now() -> datetime:
+    """The server's time."""
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime) -> str:
+    """A time as the store keeps it: UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def quoted(name: str) -> str:
+    """A name as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Store:
+    """The open records of one org: many readers, one writer at a time.
+
+    Args:
+        path: The SQLite file, already made by `create_tables`.
+        schema: The sObjects it keeps.
+        clock: The server's time; tests may bring their own.
+    """
+
+    def __init__(self, path: Path, schema: Schema, clock: Clock = utc_now) -> None:
+        self.path = path
+        self.schema = schema
+        self.clock = clock
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._opening = threading.Lock()
+        self._writing = threading.Lock()
+        self._writer = self._connect()
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = NORMAL")
+        self.ids = IdFactory(self.setting("pod") or "5g0")
+        self.org_id = self.setting("org_id") or ""
+        self.admin_id = self.ids.record_id("005", ADMIN_NUMBER)
+        self.integration_user_id = self.ids.record_id("005", INTEGRATION_USER_NUMBER)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        prepare(connection)
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+        connection.execute("PRAGMA busy_timeout = 60000")
+        with self._opening:
+            self._opened.append(connection)
+        return connection
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's connection for reading."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+        return connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection on which every statement sees the same state of the org."""
+        connection = self.reader()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+
+    @contextmanager
+    def bytes_reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own that gives texts as bytes, for results of any size."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            prepare(connection)
+            connection.execute("PRAGMA query_only = 1")
+            connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+            connection.text_factory = bytes
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The only connection that writes, in a transaction that an exception undoes."""
+        with self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def now(self) -> str:
+        """The server's time as the store keeps it."""
+        return stamp(self.clock())
+
+    def setting(self, key: str) -> str | None:
+        """One of the org's own facts, such as its id."""
+        row = self._writer.execute("SELECT value FROM _setting WHERE key = ?", [key]).fetchone()
+        return None if row is None else str(row[0])
+
+    def close(self) -> None:
+        """Close every connection; nobody may use the store any more."""
+        for connection in reversed(self._opened):
+            connection.close()
+
+
+ADMIN_NUMBER = 1
+INTEGRATION_USER_NUMBER = 2
+FIRST_LOADED_NUMBER = 1000
+"""Records with lower numbers are the org's own, made with it."""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Teach a connection the functions that the store's SQL uses."""
+    connection.create_function("fold", 1, _fold, deterministic=True)
+    connection.create_function("java_double", 1, java_double, deterministic=True)
+
+
+def _fold(value: Value) -> Value:
+    return value.casefold() if isinstance(value, str) else value
+
+
+def java_double(value: float | None) -> str:
+    """A number as Java prints a double, which is how Bulk results show it."""
+    if value is None:
+        return ""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(float(value))
+    mantissa, _, exponent = f"{value!r}".partition("e") if "e" in repr(value) else _split(value)
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}E{int(exponent)}"
+
+
+def _split(value: float) -> tuple[str, str, str]:
+    """A number that Python prints in full, as mantissa and exponent with the same digits."""
+    digits = len(repr(value).replace("-", "").replace(".", "").strip("0")) - 1
+    mantissa, mark, exponent = f"{value:.{max(digits, 0)}e}".partition("e")
+    return mantissa, mark, exponent
+
+
+def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make the tables of an empty org; their indexes come after the first load."""
+    for sobject in schema:
+        columns = ", ".join(_column(item) for item in sobject.stored_fields)
+        connection.execute(
+            f"CREATE TABLE {quoted(sobject.name)} (_n INTEGER PRIMARY KEY, {columns})"
+        )
+    connection.execute("CREATE TABLE _setting (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+    connection.execute(
+        "CREATE TABLE _list_view (id TEXT PRIMARY KEY, sobject TEXT, definition TEXT)"
+    )
+    connection.execute(
+        "CREATE TABLE _ingest_progress (job_id TEXT PRIMARY KEY, rows_done INTEGER,"
+        " rows_failed INTEGER, succeeded_bytes INTEGER, failed_bytes INTEGER)"
+    )
+
+
+def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make the indexes that look-ups, deletes and incremental pulls use."""
+    for sobject in schema:
+        table = quoted(sobject.name)
+        for item in sobject.stored_fields:
+            name = quoted(f"{sobject.name}.{item.name}")
+            if item.type == "id":
+                connection.execute(f"CREATE UNIQUE INDEX {name} ON {table} ({quoted(item.name)})")
+            elif item.unique:
+                connection.execute(
+                    f"CREATE UNIQUE INDEX {name} ON {table} ({quoted(item.name)})"
+                    f" WHERE IsDeleted = 0 AND {quoted(item.name)} IS NOT NULL"
+                )
+            elif item.name == "SystemModstamp" and sobject.has_is_deleted:
+                # With IsDeleted it answers counts and windows without reading the records.
+                connection.execute(f"CREATE INDEX {name} ON {table} (SystemModstamp, IsDeleted)")
+            elif item.id_lookup or item.name in _INDEXED or _is_account_name(sobject, item):
+                connection.execute(f"CREATE INDEX {name} ON {table} ({quoted(item.name)})")
+
+
+def _is_account_name(sobject: SObject, item: Field) -> bool:
+    return sobject.name == "Account" and item.name == "Name"
+
+
+def _column(item: Field) -> str:
+    name = quoted(item.name)
+    if item.type == "boolean":
+        return f"{name} INTEGER NOT NULL DEFAULT 0"
+    if item.type == "int":
+        return f"{name} INTEGER"
+    if item.is_number:
+        return f"{name} REAL"
+    return f"{name} TEXT COLLATE NOCASE" if item.is_text else f"{name} TEXT"
+
+
+def next_number(connection: sqlite3.Connection, sobject: SObject) -> int:
+    """The number of the next record of an sObject; call it inside the writing transaction."""
+    row = connection.execute(f"SELECT max(_n) FROM {quoted(sobject.name)}").fetchone()
+    return max(int(row[0] or 0), FIRST_LOADED_NUMBER) + 1
+
+
+def insert_statement(sobject: SObject, names: Sequence[str]) -> str:
+    """The SQL that inserts one record: its number, then the named fields."""
+    columns = ", ".join(quoted(name) for name in names)
+    marks = ", ".join("?" for _ in names)
+    return f"INSERT INTO {quoted(sobject.name)} (_n, {columns}) VALUES (?, {marks})"

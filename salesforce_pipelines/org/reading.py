@@ -1,0 +1,273 @@
+"""Reading records from the org as Arrow batches: REST for little, Bulk API 2.0 for much."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema
+from salesforce_pipelines.org.session import OrgSession
+from salesforce_pipelines.org.soql import instant, select
+from salesforce_pipelines.store.csv_stream import NeverSplitCrLf
+
+Channel = Literal["REST", "Bulk API 2.0"]
+RETRIEVE_LIMIT = 2000
+"""Most records of one `composite/sobjects/X` retrieve (*REST API Developer Guide*)."""
+_COMPOUND = {"address", "location"}
+_LONGEST_URL = 14_000
+_BULK_PAGE = 100_000
+_CSV_BLOCK = 1 << 20
+
+
+class RowCountError(PipelineError):
+    """Fewer or more rows landed than the org promised: nothing of the pull may be kept."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows on their way: read `batches` to the end, or close it."""
+
+    channel: Channel
+    expected_rows: int
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The batches as a reader, for a table to take in."""
+        return pa.RecordBatchReader.from_batches(self.schema, self.batches)
+
+
+def read(
+    session: OrgSession,
+    name: str,
+    fields: Sequence[FieldDescribe],
+    *,
+    where: str = "",
+    bulk_threshold: int,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Reading:
+    """Every record of an sObject that fits `where`, deleted and merged ones included.
+
+    The first REST page tells how many there are; from `bulk_threshold` rows on, or where the
+    query would not fit a URL, a Bulk API 2.0 query job delivers them.
+
+    Args:
+        session: The org.
+        name: The sObject.
+        fields: What to select; compound fields have to be named by their components.
+        where: A SOQL condition.
+        bulk_threshold: Rows from which on Bulk API 2.0 is used.
+        progress: Told the number of rows landed so far, batch by batch.
+
+    Raises:
+        PipelineError: A compound field is among the fields.
+        RowCountError: While reading: the rows do not add up to what the org promised.
+        SalesforceError: The org refused.
+    """
+    if compound := [field.name for field in fields if field.type in _COMPOUND]:
+        raise PipelineError(
+            f"{name}: {', '.join(compound)} is a compound field; name its components "
+            "(such as MailingCity) in pipelines.yaml"
+        )
+    schema = arrow_schema(fields)
+    soql = select(schema.names, name, where)
+    if len(soql) < _LONGEST_URL:
+        what = f"query of {name}"
+        first = session.request(
+            "GET", f"{session.base_path}/queryAll", params={"q": soql}, what=what
+        ).json()
+        if first["totalSize"] < bulk_threshold:
+            pages = _rest_batches(session, first, schema, what, progress)
+            return Reading("REST", int(first["totalSize"]), schema, pages)
+    job = _query_job(session, name, soql)
+    batches = _bulk_batches(session, name, job, schema, progress)
+    return Reading("Bulk API 2.0", int(job["numberRecordsProcessed"]), schema, batches)
+
+
+def newest_stamp(session: OrgSession, name: str, *, before: datetime) -> datetime | None:
+    """The newest SystemModstamp of an sObject before a moment, None where there is none.
+
+    Deleted records count. One API call.
+    """
+    where = f"SystemModstamp < {instant(before)}"
+    soql = select(["SystemModstamp"], name, where) + " ORDER BY SystemModstamp DESC LIMIT 1"
+    records = session.get("queryAll", {"q": soql})["records"]
+    return datetime.fromisoformat(records[0]["SystemModstamp"]) if records else None
+
+
+def retrieve(
+    session: OrgSession, name: str, ids: Sequence[str], fields: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The present values of records by Id; a record that is gone or hidden is not in the answer.
+
+    One API call for every 2,000 records.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(ids), RETRIEVE_LIMIT):
+        part = ids[start : start + RETRIEVE_LIMIT]
+        answer = session.request(
+            "POST",
+            f"{session.base_path}/composite/sobjects/{name}",
+            json={"ids": list(part), "fields": list(fields)},
+            what=f"retrieve of {name}",
+        ).json()
+        found.update({record["Id"]: record for record in answer if record is not None})
+    return found
+
+
+def _rest_batches(
+    session: OrgSession,
+    page: dict[str, Any],
+    schema: pa.Schema,
+    what: str,
+    progress: Callable[[int], None],
+) -> Iterator[pa.RecordBatch]:
+    expected, landed = int(page["totalSize"]), 0
+    while True:
+        landed += len(page["records"])
+        if page["records"]:
+            yield batch_of(page["records"], schema)
+            progress(landed)
+        if page["done"]:
+            break
+        page = session.request("GET", page["nextRecordsUrl"], what=what).json()
+    _prove(what, expected, landed)
+
+
+def batch_of(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Records as the REST API answers them, as one Arrow batch of the given schema."""
+    columns = [
+        _column([record.get(field.name) for record in records], field.type) for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return pa.array(values, kind)
+    texts = pa.array([None if value is None else str(value) for value in values], pa.string())
+    return _typed(texts, kind)
+
+
+def _typed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Texts of Salesforce as values: numbers may come in scientific notation."""
+    if pa.types.is_integer(kind):
+        return texts.cast(pa.float64()).cast(kind)
+    if pa.types.is_decimal(kind):
+        try:
+            return texts.cast(kind)
+        except pa.ArrowInvalid:
+            # More digits than the field's scale, as a calculation can leave them.
+            wide = texts.cast(pa.decimal128(38, 18))
+            return pc.round(wide, kind.scale, "half_towards_infinity").cast(kind)
+    return texts.cast(kind)
+
+
+def _query_job(session: OrgSession, name: str, soql: str) -> dict[str, Any]:
+    created = session.request(
+        "POST",
+        f"{session.base_path}/jobs/query",
+        json={"operation": "queryAll", "query": soql},
+        # A second job would only cost a call; the first would wait for its results in vain.
+        what=f"Bulk query job of {name}",
+    ).json()
+    return wait_for_job(session, f"jobs/query/{created['id']}", f"Bulk query job of {name}")
+
+
+def wait_for_job(session: OrgSession, resource: str, what: str) -> dict[str, Any]:
+    """The description of a Bulk API 2.0 job that has ended well.
+
+    Polls after 0.2 s first and every 10 s at the most.
+
+    Raises:
+        PipelineError: The job failed or was aborted.
+    """
+    pause = 0.2
+    while True:
+        job: dict[str, Any] = session.get(resource)
+        if job["state"] == "JobComplete":
+            return job
+        if job["state"] in ("Failed", "Aborted"):
+            raise PipelineError(
+                f"{what}: job {job['id']} ended as {job['state']}: "
+                f"{job.get('errorMessage') or 'no reason given'}"
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, 10.0)
+
+
+def _bulk_batches(
+    session: OrgSession,
+    name: str,
+    job: dict[str, Any],
+    schema: pa.Schema,
+    progress: Callable[[int], None],
+) -> Iterator[pa.RecordBatch]:
+    resource = f"{session.base_path}/jobs/query/{job['id']}"
+    what = f"results of the Bulk query job of {name}"
+    landed, locator = 0, ""
+    try:
+        while True:
+            params = {"maxRecords": str(_BULK_PAGE)} | ({"locator": locator} if locator else {})
+            with session.streamed(f"{resource}/results", params=params, what=what) as response:
+                promised, before = int(response.headers["Sforce-NumberOfRecords"]), landed
+                for batch in csv_batches(response.raw, schema):
+                    landed += batch.num_rows
+                    yield batch
+                    progress(landed)
+                _prove(what, promised, landed - before)
+                locator = response.headers["Sforce-Locator"]
+            if locator == "null":
+                break
+        _prove(what, int(job["numberRecordsProcessed"]), landed)
+    finally:
+        with contextlib.suppress(PipelineError):
+            session.request("DELETE", resource, what=f"deletion of the Bulk query job of {name}")
+
+
+def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a Bulk CSV as typed batches; only an empty cell is null, `NA` stays text."""
+    as_text = {
+        field.name: pa.string()
+        for field in schema
+        if pa.types.is_decimal(field.type) or pa.types.is_integer(field.type)
+    }
+    reader = pyarrow.csv.open_csv(
+        NeverSplitCrLf(source),
+        read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={field.name: as_text.get(field.name, field.type) for field in schema},
+            include_columns=schema.names,
+            null_values=[""],
+            true_values=["true"],
+            false_values=["false"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    with reader:
+        for batch in reader:
+            if batch.num_rows:
+                columns = [
+                    _typed(batch.column(field.name), field.type)
+                    if field.name in as_text
+                    else batch.column(field.name)
+                    for field in schema
+                ]
+                yield pa.record_batch(columns, schema=schema)
+
+
+def _prove(what: str, promised: int, landed: int) -> None:
+    if promised != landed:
+        raise RowCountError(
+            f"{what}: the org promised {promised} rows and {landed} landed; nothing is kept. "
+            "Run the pull again."
+        )

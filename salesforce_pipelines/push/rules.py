@@ -1,0 +1,185 @@
+"""Write rules: whether a value may replace the one that stands in the org. Pure decisions."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from salesforce_pipelines.config.models import WriteRule
+from salesforce_pipelines.org.describe import FieldDescribe
+
+Value = str | int | float | bool | None
+
+
+class Verdict(StrEnum):
+    """What is to become of one cell."""
+
+    WRITE = "write"
+    UNCHANGED = "unchanged"
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on one cell, the value that would stand afterwards, and why."""
+
+    verdict: Verdict
+    after: Value
+    reason: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known about one cell when its rule is asked.
+
+    Attributes:
+        before: The value that stands in the org, None where there is none.
+        value: The value offered, None where the source has none.
+        own: The value that we wrote there last, None where we never did.
+        offered_on: The day of the offered value's origin, where the source tells it.
+        record_changed: When a person or process last modified the record.
+    """
+
+    before: Value
+    value: Value
+    own: Value = None
+    offered_on: date | None = None
+    record_changed: datetime | None = None
+
+
+def is_blank(value: Value) -> bool:
+    """Whether Salesforce holds this as no value: null, or text of nothing but spaces."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def decide(candidate: Candidate, rule: WriteRule, *, allow_blank: bool = False) -> Decision:
+    """Apply a write rule to one cell.
+
+    A blank never erases unless `allow_blank`, and then only by a rule that may overwrite.
+    """
+    before, value = candidate.before, candidate.value
+    if rule is WriteRule.NEVER:
+        return Decision(Verdict.KEPT, before, "rule never")
+    if is_blank(value):
+        if not allow_blank or rule in (WriteRule.FILL_IF_BLANK, WriteRule.APPEND):
+            return Decision(Verdict.KEPT, before, "the source has no value")
+        if is_blank(before):
+            return Decision(Verdict.UNCHANGED, before, "blank already")
+        value = None
+    if rule is WriteRule.APPEND:
+        return _appended(before, value)
+    if same(before, value):
+        return Decision(Verdict.UNCHANGED, before, "the value stands already")
+    if is_blank(before):
+        return Decision(Verdict.WRITE, value, "blank in the org")
+    if rule is WriteRule.FILL_IF_BLANK:
+        return Decision(Verdict.KEPT, before, "filled in the org")
+    if rule is WriteRule.OVERWRITE:
+        return Decision(Verdict.WRITE, value, "rule overwrite")
+    if rule is WriteRule.OVERWRITE_OWN:
+        if not is_blank(candidate.own) and same(before, candidate.own):
+            return Decision(Verdict.WRITE, value, "replaces what we wrote")
+        return Decision(Verdict.KEPT, before, "the value in the org is not ours")
+    return _newer(candidate, value)
+
+
+def same(one: Value, other: Value) -> bool:
+    """Whether two values are the same to Salesforce: blank is null, 3 is 3.0, text is trimmed."""
+    if is_blank(one) or is_blank(other):
+        return is_blank(one) and is_blank(other)
+    if isinstance(one, str) and isinstance(other, str):
+        return one.strip() == other.strip()
+    if isinstance(one, str) or isinstance(other, str):
+        return False
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _newer(candidate: Candidate, value: Value) -> Decision:
+    offered, changed = candidate.offered_on, candidate.record_changed
+    if offered is None or changed is None:
+        return Decision(Verdict.KEPT, candidate.before, "the age of the value is unknown")
+    # The source tells a day: a record changed on that day may hold the later value.
+    if offered > changed.date():
+        return Decision(Verdict.WRITE, value, f"newer: of {offered}")
+    return Decision(Verdict.KEPT, candidate.before, f"the record changed since {offered}")
+
+
+def _appended(before: Value, value: Value) -> Decision:
+    if is_blank(before):
+        return Decision(Verdict.WRITE, value, "blank in the org")
+    standing = [part.strip() for part in str(before).split(";")]
+    offered = [part.strip() for part in str(value).split(";") if part.strip()]
+    missing = [part for part in dict.fromkeys(offered) if part not in standing]
+    if not missing:
+        return Decision(Verdict.UNCHANGED, before, "every value stands already")
+    return Decision(Verdict.WRITE, ";".join([str(before).strip(), *missing]), "adds values")
+
+
+class UnfitError(Exception):
+    """A value that its field cannot hold; the message says why, without the value."""
+
+
+def fitted(text: str | None, field: FieldDescribe) -> Value:
+    """The text of a source as a value of the field, checked as the org would check it.
+
+    Nothing is coerced in silence: no truncation, no nearest picklist value.
+
+    Raises:
+        UnfitError: The value is no value of the field's type, too long, or not in its picklist.
+    """
+    if text is None or not text.strip():
+        return None
+    value = text.strip()
+    match field.type:
+        case "boolean":
+            if value.lower() not in ("true", "false"):
+                raise UnfitError("not true or false")
+            return value.lower() == "true"
+        case "int" | "double" | "currency" | "percent":
+            return _number(value, field)
+        case "date":
+            return _iso(value, date, "an ISO date such as 2026-01-31")
+        case "datetime":
+            return _iso(value, datetime, "an ISO date and time such as 2026-01-31T09:00:00+00:00")
+        case "picklist":
+            return _picked(value, field)
+        case "multipicklist":
+            return ";".join(_picked(part.strip(), field) for part in value.split(";"))
+    if field.length and len(value) > field.length:
+        raise UnfitError(f"{len(value)} characters; the field holds {field.length}")
+    if field.type == "email" and (value.count("@") != 1 or " " in value):
+        raise UnfitError("not an email address")
+    return value
+
+
+def _number(value: str, field: FieldDescribe) -> Value:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise UnfitError("not a number") from error
+    if number != number or number in (float("inf"), float("-inf")):
+        raise UnfitError("not a number")
+    if field.type == "int" or field.scale == 0:
+        if number != int(number):
+            raise UnfitError("not a whole number")
+        number = int(number)
+    digits = field.precision - field.scale
+    if digits > 0 and abs(number) >= 10**digits:
+        raise UnfitError(f"more than {digits} digits before the point")
+    return number
+
+
+def _iso(value: str, kind: type[date], example: str) -> str:
+    try:
+        found = kind.fromisoformat(value)
+    except ValueError as error:
+        raise UnfitError(f"not {example}") from error
+    if isinstance(found, datetime) and found.tzinfo is None:
+        raise UnfitError(f"without an offset; write {example}")
+    return found.isoformat()
+
+
+def _picked(value: str, field: FieldDescribe) -> str:
+    if field.restricted_picklist and value not in field.picklist_values:
+        raise UnfitError("not a value of the restricted picklist")
+    return value

@@ -1,0 +1,247 @@
+"""Members of a program and their links: who may refer, with which code, and what came of it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Program
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.referrals.codes import new_code
+from salesforce_pipelines.referrals.qualification import qualified
+from salesforce_pipelines.store import duck, qualifications, referral_members
+from salesforce_pipelines.store.ledger import Ledger
+from salesforce_pipelines.store.tables import ChangeLog, Tables
+
+LINKS = pa.schema(
+    [
+        ("Id", pa.string()),
+        ("code", pa.string()),
+        ("link", pa.string()),
+        ("referrals", pa.int64()),
+        ("qualified_referrals", pa.int64()),
+    ]
+)
+_BATCH = 20_000
+
+
+@dataclass
+class Enrolment:
+    """Members of a program: those of the org now, and those who got a code just now."""
+
+    members: int = 0
+    enrolled: int = 0
+
+
+@dataclass
+class LinkReport:
+    """Links of a program: all, those that are new or whose counts changed, and the referrals."""
+
+    links: int = 0
+    changed: int = 0
+    referrals: int = 0
+    qualified: int = 0
+
+
+@dataclass
+class QualificationReport:
+    """Referred Leads of a program, those that fit the rule now, and those recorded just now."""
+
+    referred: int = 0
+    fitting: int = 0
+    recorded: int = 0
+
+
+def links_of(tables: Tables, slug: str) -> ChangeLog:
+    """The table of a program's links, by the Id of the record that carries the link."""
+    return tables.log(f"referrals/{slug}/links")
+
+
+def enrol(tables: Tables, ledger: Ledger, slug: str, program: Program) -> Enrolment:
+    """Give every member of a program a code; whoever has one keeps it for ever."""
+    report = Enrolment()
+    sobject = program.member_object()
+    with duck.connect() as connection:
+        _view_members(connection, tables, ledger, slug, program)
+        total = connection.sql("SELECT count(*) FROM members").fetchone()
+        report.members = total[0] if total else 0
+        new = connection.sql(
+            "SELECT Id FROM members ANTI JOIN enrolled ON record_id = Id ORDER BY Id"
+        ).to_arrow_reader(_BATCH)
+        for batch in new:
+            ids = batch.column("Id").to_pylist()
+            report.enrolled += referral_members.enrol(
+                ledger, program=slug, members=[(sobject, one) for one in ids], new_code=new_code
+            )
+    return report
+
+
+def refresh_links(tables: Tables, ledger: Ledger, slug: str, program: Program) -> LinkReport:
+    """Bring the table of links up to the ledger and the pulled Leads; only changes are written."""
+    report = LinkReport()
+    log = links_of(tables, slug)
+    with duck.connect() as connection:
+        _view_members(connection, tables, ledger, slug, program)
+        _view_counts(connection, tables, ledger, slug, program)
+        connection.execute(
+            """
+            CREATE TEMP TABLE links AS
+            SELECT members.Id AS Id, code, replace($pattern, '{code}', code) AS link,
+                coalesce(referrals, 0) AS referrals,
+                coalesce(qualified_referrals, 0) AS qualified_referrals
+            FROM members JOIN enrolled ON enrolled.record_id = members.Id
+            LEFT JOIN counts USING (code)
+            """,
+            {"pattern": program.link},
+        )
+        totals = connection.sql(
+            "SELECT count(*), sum(referrals), sum(qualified_referrals) FROM links"
+        ).fetchone() or (0, 0, 0)
+        report.links, report.referrals, report.qualified = (int(n or 0) for n in totals)
+        if log.state() is None:
+            connection.sql("CREATE TEMP VIEW held AS SELECT * FROM links LIMIT 0")
+        else:
+            log.duckdb_view(connection, "held", LINKS.names)
+        changed = connection.sql("SELECT * FROM links EXCEPT SELECT * FROM held").to_arrow_table()
+        gone = connection.sql("SELECT Id FROM held ANTI JOIN links USING (Id)").to_arrow_table()
+        report.changed = changed.num_rows
+        log.append(
+            changed.cast(LINKS), {}, deleted_keys=gone.column("Id").combine_chunks().cast("string")
+        )
+    return report
+
+
+def record_qualifications(
+    tables: Tables, ledger: Ledger, slug: str, program: Program, *, run_id: str
+) -> QualificationReport:
+    """Record every referral that qualifies now, with its evidence, once for ever."""
+    report = QualificationReport()
+    rule = program.qualification
+    if not isinstance(rule, LeadField):
+        return report
+    with duck.connect() as connection:
+        _view_codes(connection, ledger, slug)
+        _view_referred(connection, tables, rule)
+        reader = connection.sql(
+            f"""
+            SELECT Id, code, "{rule.field}", SystemModstamp::VARCHAR AS SystemModstamp
+            FROM referred SEMI JOIN enrolled USING (code) ORDER BY Id
+            """
+        ).to_arrow_reader(_BATCH)
+        for batch in reader:
+            report.referred += batch.num_rows
+            rows = list(_qualifying(batch, slug, rule, run_id))
+            report.fitting += len(rows)
+            report.recorded += qualifications.record(ledger, rows)
+    return report
+
+
+def _qualifying(
+    batch: pa.RecordBatch, slug: str, rule: LeadField, run_id: str
+) -> Iterator[qualifications.Qualification]:
+    for row in batch.to_pylist():
+        if evidence := qualified(row, rule):
+            yield qualifications.Qualification(
+                program=slug,
+                referred_object="Lead",
+                referred_id=row["Id"],
+                code=row["code"],
+                method=rule.method,
+                evidence=evidence.as_json(),
+                qualified_at=datetime.now(UTC),
+                run_id=run_id,
+            )
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[pa.RecordBatch], columns: str
+) -> None:
+    """A temporary table of the ledger's rows."""
+    connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
+    wanted = ", ".join(part.split()[0] for part in columns.split(","))
+    for batch in rows:
+        connection.register("batch", pa.Table.from_batches([batch]))
+        connection.execute(f"INSERT INTO {name} SELECT {wanted} FROM batch")
+        connection.unregister("batch")
+
+
+def _view_codes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, slug: str) -> None:
+    """`enrolled`: every member that ever was, with its code."""
+    rows = referral_members.members(ledger, slug)
+    _insert(connection, "enrolled", rows, "record_id VARCHAR, code VARCHAR")
+
+
+def _view_members(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Tables,
+    ledger: Ledger,
+    slug: str,
+    program: Program,
+) -> None:
+    """`members`: the records that are members now; `enrolled`: those that have a code."""
+    _view_codes(connection, ledger, slug)
+    sobject = program.member_object()
+    pulled = tables.log(f"pulled/{TABLE_NAMES[sobject]}")
+    _view(connection, pulled, "pulled")
+    if isinstance(program.members, str):
+        alive = "NOT IsDeleted" + (" AND NOT IsConverted" if sobject == "Lead" else "")
+        connection.execute(f"CREATE TEMP VIEW members AS SELECT Id FROM pulled WHERE {alive}")
+        return
+    _view(connection, tables.log(f"pulled/{TABLE_NAMES['Campaign']}"), "campaigns")
+    campaign = program.members.campaign
+    found = connection.execute(
+        "SELECT Id FROM campaigns WHERE NOT IsDeleted AND (Id = $c OR Name = $c)", {"c": campaign}
+    ).fetchall()
+    if len(found) != 1:
+        raise PipelineError(
+            f"referrals.{slug}.members.campaign in pipelines.yaml: the org has {len(found)} "
+            f"campaigns with this Id or name; name exactly one, best by its Id"
+        )
+    connection.execute(
+        "CREATE TEMP TABLE members AS SELECT Id FROM pulled WHERE NOT IsDeleted AND CampaignId = ?",
+        [found[0][0]],
+    )
+
+
+def _view(connection: duckdb.DuckDBPyConnection, log: ChangeLog, name: str) -> None:
+    if log.state() is None:
+        raise PipelineError(f"{log.name}: never pulled; materialise it first")
+    log.duckdb_view(connection, name)
+
+
+def _view_referred(connection: duckdb.DuckDBPyConnection, tables: Tables, rule: LeadField) -> None:
+    """`referred`: the Leads that carry some referral code."""
+    _view(connection, tables.log(f"pulled/{TABLE_NAMES['Lead']}"), "leads")
+    connection.execute(
+        f"""
+        CREATE TEMP VIEW referred AS SELECT leads.*, trim("{rule.code_field}") AS code FROM leads
+        WHERE NOT IsDeleted AND coalesce(trim("{rule.code_field}"), '') <> ''
+        """
+    )
+
+
+def _view_counts(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Tables,
+    ledger: Ledger,
+    slug: str,
+    program: Program,
+) -> None:
+    """`counts`: by code, the Leads that came by it, and the referrals that ever qualified."""
+    rule = program.qualification
+    rows = qualifications.counts_by_code(ledger, slug)
+    _insert(connection, "qualified", rows, "code VARCHAR, qualified BIGINT")
+    if isinstance(rule, LeadField):
+        _view_referred(connection, tables, rule)
+    else:
+        connection.execute("CREATE TEMP VIEW referred AS SELECT NULL AS code WHERE false")
+    connection.execute(
+        """
+        CREATE TEMP VIEW counts AS
+        SELECT code, coalesce(n, 0) AS referrals, coalesce(qualified, 0) AS qualified_referrals
+        FROM (SELECT code, count(*) AS n FROM referred GROUP BY code)
+        FULL JOIN qualified USING (code)
+        """
+    )

@@ -1,0 +1,91 @@
+"""What runs tell people: one clear message for a failure, and metadata without people's data."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar
+
+import dagster as dg
+import pyarrow as pa
+
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.store.tables import ChangeLog
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SAMPLE_ROWS = 5
+
+
+def explained(compute: Callable[P, R]) -> Callable[P, R]:
+    """Let a problem that a person can cure fail the run with its message, not with a traceback."""
+
+    @functools.wraps(compute)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return compute(*args, **kwargs)
+        except PipelineError as error:
+            # The org's requests were retried where that can help; running again would not.
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+
+    return wrapper
+
+
+def masked(value: object) -> str:
+    """A value that shows its shape but not its content: `A••• B••`, `2•••-••-••`, blank as ∅."""
+    if value is None or value == "":
+        return "∅"
+    text = " ".join(str(value).split())
+    shown = "".join("•" if char.isalnum() and at > 0 else char for at, char in enumerate(text))
+    return shown if len(shown) <= 24 else shown[:23] + "…"
+
+
+def sample(log: ChangeLog, columns: Sequence[str]) -> dg.TableMetadataValue:
+    """A few rows of a table, every value but its Ids masked."""
+    records: list[dict[str, Any]] = []
+    reader = log.current(list(dict.fromkeys(["Id", *columns])))
+    for batch in reader:
+        records += batch.slice(0, SAMPLE_ROWS - len(records)).to_pylist()
+        if len(records) >= SAMPLE_ROWS:
+            break
+    return table(
+        {name: value if name == "Id" else masked(value) for name, value in record.items()}
+        for record in records
+    )
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table in the UI; keep it to a few narrow columns, the UI clips wide ones."""
+    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+    names = list(dict.fromkeys(name for record in records for name in record.data))
+    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names or ["(none)"]])
+    return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def columns(schema: pa.Schema) -> dg.TableSchema:
+    """An Arrow schema as the UI's table of columns."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(field.name, type=str(field.type)) for field in schema]
+    )
+
+
+def of_table(log: ChangeLog) -> dict[str, Any]:
+    """Row count, columns and place of a table, under the keys that Dagster's UI knows."""
+    return {
+        "dagster/row_count": log.count(),
+        "dagster/column_schema": columns(log.schema()),
+        "table": dg.MetadataValue.text(log.name),
+    }
+
+
+def moment(value: datetime | None) -> dg.MetadataValue[Any]:
+    """A time as the UI shows times, in the reader's zone."""
+    if value is None:
+        return dg.MetadataValue.text("the beginning")
+    return dg.MetadataValue.timestamp(value)

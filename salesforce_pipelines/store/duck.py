@@ -1,0 +1,38 @@
+"""DuckDB connections set up for joins that may not fit in memory."""
+
+import os
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+
+
+def connect(memory_limit: str = "1GB", threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """A private in-memory DuckDB database that spills to the temporary folder.
+
+    Nothing is ever downloaded: automatic loading of extensions is off. Times are shown in UTC. Row
+    order is not preserved, so ask for an ``ORDER BY`` where it matters.
+
+    Args:
+        memory_limit: above this, joins, sorts and aggregations spill to disk.
+        threads: at most four by default; more seldom helps next to other runs.
+    """
+    spill = Path(tempfile.gettempdir()) / f"salesforce-pipelines-{uuid4().hex}"
+    connection = duckdb.connect(
+        config={
+            "memory_limit": memory_limit,
+            "threads": threads or min(4, os.cpu_count() or 1),
+            "temp_directory": str(spill),
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def quoted(name: str) -> str:
+    """A SQL identifier that DuckDB takes literally, whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'

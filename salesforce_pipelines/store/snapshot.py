@@ -1,0 +1,242 @@
+"""One version of a change log, ready to read: which files it has, and which of their rows count.
+
+Rows of the base carry the change ``base``, or ``removed`` for a deletion folded into it; rows
+that came later carry ``upsert`` or ``delete``. A key is at most once in the base and at most once
+in each later batch, so its newest row is the one with the greatest ``_batch``, and a base row
+counts unless a later row has its key. Files hold either base rows or later rows; their statistics
+say which.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+from deltalake import DeltaTable
+
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL
+
+BASE, REMOVED, UPSERT, DELETE = "base", "removed", "upsert", "delete"
+SCAN_ROWS = 32_768
+
+_OUTWARD = {BASE: UPSERT, REMOVED: DELETE, UPSERT: UPSERT, DELETE: DELETE}
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One data file of a version, with the statistics it was committed with."""
+
+    path: str
+    size: int
+    rows: int
+    first_batch: int
+    last_batch: int
+    in_base: bool
+
+
+class Snapshot:
+    """The rows of one version; stays readable while newer versions are written."""
+
+    def __init__(
+        self, name: str, key: str, table: DeltaTable, filesystem: pafs.FileSystem, *, local: bool
+    ) -> None:
+        self._name = name
+        self._key = key
+        self._filesystem = filesystem
+        # Remote reads are few and large, local ones small and cheap on memory.
+        self._format = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(
+                use_buffered_stream=local, pre_buffer=not local
+            )
+        )
+        self.version = table.version()
+        stored = pa.schema(table.schema().to_arrow())
+        self.schema = pa.schema([f for f in stored if f.name not in (BATCH, CHANGE)])
+        self.files = _stored_files(name, table)
+
+    @cached_property
+    def base_files(self) -> list[StoredFile]:
+        """The files of the base, those with the oldest rows first."""
+        return [file for file in self.files if file.in_base]
+
+    @cached_property
+    def change_files(self) -> list[StoredFile]:
+        """The files of what came after the base, oldest first."""
+        return [file for file in self.files if not file.in_base]
+
+    def projected(self, columns: Sequence[str] | None) -> pa.Schema:
+        """The schema of these columns, all by default.
+
+        Raises:
+            PipelineError: the table has no such column.
+        """
+        if columns is None:
+            return self.schema
+        unknown = [column for column in columns if column not in self.schema.names]
+        if unknown:
+            raise PipelineError(
+                f"Table {self._name} has no column {', '.join(unknown)}. "
+                f"It has {', '.join(self.schema.names)}."
+            )
+        return pa.schema([self.schema.field(column) for column in columns])
+
+    def changed_schema(self, columns: Sequence[str] | None) -> pa.Schema:
+        """The schema of what changed, of these columns: with ``_change`` and ``_batch`` at the end.
+
+        Raises:
+            PipelineError: the table has no such column.
+        """
+        return pa.schema([*self.projected(columns), *reversed(INTERNAL)])
+
+    def heads(self, after: int = 0) -> pa.Table:
+        """Key and ``_batch`` of the newest later row of each key, of batches after this one."""
+        files = [file for file in self.change_files if file.last_batch > after]
+        rows = self._dataset(files).to_table(
+            columns=[self._key, BATCH], filter=pc.field(BATCH) > after
+        )
+        newest = rows.group_by(self._key).aggregate([(BATCH, "max")])
+        return newest.rename_columns([self._key, BATCH])
+
+    def base(self, after: int = 0) -> ds.Dataset:
+        """The files of the base that have rows of batches after this one."""
+        return self._dataset([file for file in self.base_files if file.last_batch > after])
+
+    def in_force(self, heads: pa.Table, after: int = 0) -> pc.Expression:
+        """Which rows of the base no later row replaces, of batches after this one."""
+        recent = pc.field(BATCH) > after
+        if not heads.num_rows:
+            return recent
+        return recent & ~pc.field(self._key).isin(heads[self._key].combine_chunks())
+
+    def later(self) -> ds.Dataset:
+        """Every row that came after the base, replaced ones too."""
+        return self._dataset(self.change_files)
+
+    def newest_later(
+        self, heads: pa.Table, columns: Sequence[str], keep: pc.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of the heads, oldest batch first."""
+        for file in self.change_files:
+            mine = heads.filter(
+                (pc.field(BATCH) >= file.first_batch) & (pc.field(BATCH) <= file.last_batch)
+            )
+            if not mine.num_rows:
+                continue
+            wanted = pc.field(self._key).isin(mine[self._key].combine_chunks())
+            yield from self.scan(
+                self._dataset([file]), columns, wanted if keep is None else wanted & keep
+            )
+
+    def current(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The newest row of each key that is not deleted."""
+        schema = self.projected(columns)
+        heads = self.heads()
+        live = self.in_force(heads) & (pc.field(CHANGE) == BASE)
+        yield from self.scan(self.base(), schema.names, live)
+        yield from self.newest_later(heads, schema.names, pc.field(CHANGE) == UPSERT)
+
+    def count(self) -> int:
+        """The number of rows of the current view."""
+        heads = self.heads()
+        live = self.base().count_rows(
+            filter=self.in_force(heads) & (pc.field(CHANGE) == BASE), batch_size=SCAN_ROWS
+        )
+        later = self.newest_later(heads, [CHANGE], pc.field(CHANGE) == UPSERT)
+        return int(live + sum(batch.num_rows for batch in later))
+
+    def changed_since(
+        self, batch: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The newest row of each key that changed after the batch, deletions too."""
+        schema = self.changed_schema(columns)
+        heads = self.heads(batch)
+        for rows in self.scan(self.base(batch), schema.names, self.in_force(heads, batch)):
+            yield _outward(rows, schema)
+        for rows in self.newest_later(heads, schema.names):
+            yield _outward(rows, schema)
+
+    def folded_changes(self) -> Iterator[pa.RecordBatch]:
+        """The newest later row of each key: what one file of changes must hold."""
+        yield from self.newest_later(self.heads(), self._stored_names())
+
+    def folded(self) -> Iterator[pa.RecordBatch]:
+        """What a new base must hold, oldest batch first."""
+        heads, names = self.heads(), self._stored_names()
+        yield from self.scan(self.base(), names, self.in_force(heads))
+        for rows in self.newest_later(heads, names):
+            yield _with_changes(rows, {UPSERT: BASE, DELETE: REMOVED})
+
+    def scan(
+        self, dataset: ds.Dataset, columns: Sequence[str], keep: pc.Expression
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a dataset in stored order.
+
+        One row group at a time: a scan of the whole dataset reads ahead of a slow consumer, up to
+        a gigabyte.
+        """
+        for fragment in dataset.get_fragments(keep):
+            for row_group in fragment.split_by_row_group(keep, schema=dataset.schema):
+                batches = row_group.to_batches(
+                    schema=dataset.schema, columns=list(columns), filter=keep, batch_size=SCAN_ROWS
+                )
+                yield from (batch for batch in batches if batch.num_rows)
+
+    def check_complete(self) -> None:
+        """Make sure that no file was vacuumed away.
+
+        Raises:
+            PipelineError: the version can no longer be read.
+        """
+        infos = self._filesystem.get_file_info([file.path for file in self.files])
+        if any(info.type == pafs.FileType.NotFound for info in infos):
+            raise PipelineError(
+                f"Version {self.version} of table {self._name} was vacuumed away. "
+                "Read a newer version."
+            )
+
+    def _stored_names(self) -> list[str]:
+        return [*self.schema.names, BATCH, CHANGE]
+
+    def _dataset(self, files: Sequence[StoredFile]) -> ds.FileSystemDataset:
+        fragments = [self._format.make_fragment(file.path, self._filesystem) for file in files]
+        return ds.FileSystemDataset(
+            fragments, pa.schema([*self.schema, *INTERNAL]), self._format, self._filesystem
+        )
+
+
+def _outward(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return _with_changes(rows, _OUTWARD).cast(schema)
+
+
+def _with_changes(rows: pa.RecordBatch, names: dict[str, str]) -> pa.RecordBatch:
+    positions = pc.index_in(rows.column(CHANGE), pa.array(list(names)))
+    renamed = pa.array(list(names.values())).take(positions)
+    return rows.set_column(rows.schema.get_field_index(CHANGE), CHANGE, renamed)
+
+
+def _stored_files(name: str, table: DeltaTable) -> list[StoredFile]:
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    files = [_stored_file(name, action) for action in actions]
+    return sorted(files, key=lambda file: (file.first_batch, file.last_batch, file.path))
+
+
+def _stored_file(name: str, action: dict[str, object]) -> StoredFile:
+    bounds = {action.get(f"min.{CHANGE}"), action.get(f"max.{CHANGE}")}
+    in_base, later = bounds <= {BASE, REMOVED}, bounds <= {UPSERT, DELETE}
+    if not (in_base or later):
+        raise PipelineError(
+            f"Table {name} was rewritten by another program (file {action['path']}). "
+            "Restore the version before that, or replace the table (a full pull)."
+        )
+    return StoredFile(
+        path=str(action["path"]),
+        size=int(str(action["size_bytes"])),
+        rows=int(str(action["num_records"])),
+        first_batch=int(str(action[f"min.{BATCH}"])),
+        last_batch=int(str(action[f"max.{BATCH}"])),
+        in_base=in_base,
+    )
