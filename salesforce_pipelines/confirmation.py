@@ -86,9 +86,12 @@ def claimed(
         run = context.instance.get_run_by_id(claimed_by)
         return run is None or run.is_finished
 
-    waiting = [plan for plan in plans.open_plans(ledger, kind) if plan.stream == stream]
-    ready = [plan for plan in waiting if plan.status is not PlanStatus.PROPOSED]
+    # A newer confirmed plan holds what is left of an older one that a dead run still has.
+    ready = [*plans.confirmed(ledger, kind), *plans.under_way(ledger, kind)]
+    ready = [plan for plan in ready if plan.stream == stream]
     if not ready:
+        open_plans = plans.open_plans(ledger, kind)
+        waiting = [plan for plan in open_plans if plan.stream == stream]
         raise PipelineError(_nothing_confirmed(kind, stream, waiting))
     plan = plans.claim(ledger, ready[0].id, run_id=run_id, abandoned=abandoned)
     try:

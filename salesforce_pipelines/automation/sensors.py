@@ -85,7 +85,7 @@ def build_confirmed_plans(pipelines: Pipelines, kind: PlanKind, job: str) -> dg.
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         waiting = [
             plan
-            for plan in plans.open_plans(ledger, kind)
+            for plan in [*plans.confirmed(ledger, kind), *plans.under_way(ledger, kind)]
             if plan.attempts < ATTEMPTS and _is_claimable(context.instance, plan)
         ]
         if not waiting:

@@ -79,7 +79,8 @@ def plans(
 ) -> None:
     """List the plans that wait for a decision or are being carried out."""
     with _ledger() as ledger:
-        found = ledger_plans.history(ledger) if every else ledger_plans.open_plans(ledger)
+        found = [*ledger_plans.under_way(ledger), *ledger_plans.open_plans(ledger)]
+        found = ledger_plans.history(ledger) if every else found
     if not found:
         typer.echo("No plan is open.")
         return

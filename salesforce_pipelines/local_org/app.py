@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -46,6 +47,8 @@ _HEADERS = {
     "Cache-Control": "no-cache,must-revalidate,max-age=0,no-store,private",
     "Vary": "Accept-Encoding",
 }
+# Each thread that reads keeps a connection with a cache of its own.
+_THREADS = 16
 _SMALLEST_GZIP = 1_000
 _VERSION = re.compile(r"v(\d+)\.0")
 _LONGEST_ADDRESS = 16_384
@@ -57,6 +60,7 @@ def make_app(org: Org) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         worker = JobWorker(org)
         worker.start()
         try:

@@ -104,7 +104,7 @@ class _Ingest:
             self._check_header(header)
             remaining = itertools.islice(rows, progress.done, None)
             while chunk := list(itertools.islice(remaining, CHUNK_ROWS)):
-                if self._jobs.is_aborted(self._job):
+                if self._org.stopping.is_set() or self._jobs.is_aborted(self._job):
                     return
                 progress = self._write(header, chunk, progress, succeeded, failed)
                 self._report(progress)

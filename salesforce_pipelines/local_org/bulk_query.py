@@ -12,10 +12,11 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+from salesforce_pipelines.local_org.compiled_query import Column, CompiledQuery
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.jobs import Job, Jobs
 from salesforce_pipelines.local_org.org import Org
-from salesforce_pipelines.local_org.soql_sql import Column, CompiledQuery, compile_query
+from salesforce_pipelines.local_org.soql_sql import compile_query
 
 _FETCH_ROWS = 1_000
 _PRINTF_COLUMNS = 100
@@ -41,7 +42,7 @@ def check_bulk_query(compiled: CompiledQuery) -> None:
 
 
 def run_query_job(org: Org, jobs: Jobs, job: Job) -> None:
-    """Write a job's result; stops early if the job is aborted.
+    """Write a job's result; stops early if the job is aborted or the server stops.
 
     Raises:
         ApiError: The query no longer compiles.
@@ -63,7 +64,7 @@ def run_query_job(org: Org, jobs: Jobs, job: Job) -> None:
             position = ends[-1]
             lines.write(b"".join(batch))
             count += len(batch)
-            if jobs.is_aborted(job):
+            if org.stopping.is_set() or jobs.is_aborted(job):
                 return
         array.array("q", [position]).tofile(offsets)
     job.private["header"] = _header(compiled, job)

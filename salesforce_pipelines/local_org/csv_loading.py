@@ -5,20 +5,17 @@ others; a row that changes nothing leaves its record untouched, SystemModstamp i
 that was loaded once, byte for byte, is not loaded again, so a restart never undoes later changes.
 """
 
-import csv
 import hashlib
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.errors import RowRefusedError
-from salesforce_pipelines.local_org.field_values import from_csv
+from salesforce_pipelines.local_org.csv_rows import KEY, Column, CsvRows, Row
 from salesforce_pipelines.local_org.loading import default_values
-from salesforce_pipelines.local_org.schema import Field, SObject
+from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import (
     Store,
     Value,
@@ -28,21 +25,7 @@ from salesforce_pipelines.local_org.store import (
 )
 
 LOADABLE = ("Account", "Contact", "Lead")
-_KEY = "External_Id__c"
 _BATCH_ROWS = 5_000
-_LONGEST_CELL = 10_000_000
-_REASONS = {
-    "STRING_TOO_LONG": "is longer than {length} characters",
-    "INVALID_EMAIL_ADDRESS": "is not an email address",
-    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": "is none of the values {values}",
-    "NUMBER_OUTSIDE_VALID_RANGE": "is too large a number",
-    "MALFORMED_ID": "is not a record id",
-    "INVALID_TYPE_ON_FIELD_IN_RECORD": "is not a {type}",
-}
-
-Cells = list[str]
-Line = tuple[int, list[Value]]
-"""The line a row begins at, and its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +60,16 @@ def load_csv(store: Store, load: CsvLoad) -> int:
     Raises:
         PipelineError: Naming the file, line and column; nothing of the file was loaded.
     """
-    fingerprint = f"loaded:{load.sobject}:{_digest(load.path)}"
+    with load.path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    fingerprint = f"loaded:{load.sobject}:{digest}"
     if store.setting(fingerprint):
         return 0
+    sobject = store.schema[load.sobject]
     try:
         with load.path.open(encoding="utf-8-sig", newline="") as file, store.write() as connection:
-            changed = _Loader(store, connection, load).load(file)
+            rows = CsvRows(file, load.path, store.schema, sobject)
+            changed = _Loader(store, connection, sobject, rows).load()
             connection.execute("INSERT INTO _setting VALUES (?, ?)", [fingerprint, str(load.path)])
     except UnicodeDecodeError:
         message = f"{load.path}: not UTF-8. Save it as UTF-8 and load it again."
@@ -90,133 +77,49 @@ def load_csv(store: Store, load: CsvLoad) -> int:
     return changed
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """One column: its name in the file and its field; no field for the account's name."""
-
-    header: str
-    field: Field
-
-
 class _Loader:
-    def __init__(self, store: Store, connection: sqlite3.Connection, load: CsvLoad) -> None:
+    """Writes the rows of one file in the caller's transaction."""
+
+    def __init__(
+        self, store: Store, connection: sqlite3.Connection, sobject: SObject, rows: CsvRows
+    ) -> None:
         self._store = store
         self._connection = connection
-        self._path = load.path
-        self._sobject: SObject = store.schema[load.sobject]
+        self._sobject = sobject
+        self._rows = rows
         self._now = store.now()
+        self._names = [column.field.name for column in rows.columns]
+        self._key_at = self._names.index(KEY) if KEY in self._names else None
+        self._required = [
+            (item.name, self._names.index(item.name) if item.name in self._names else None)
+            for item in sobject.fields
+            if item.required
+        ]
         self._known_references: set[Value] = set()
 
-    def load(self, file: Iterator[str]) -> int:
-        rows = self._rows(file)
-        _, header = next(rows, (0, []))
-        if not header:
-            raise PipelineError(f"{self._path}: the file is empty; it needs a header line")
-        self._columns = [self._column(name) for name in header]
-        self._check_columns()
-        names = [column.field.name for column in self._columns]
-        self._key_at = names.index(_KEY) if _KEY in names else None
-        self._account_at = next(
-            (at for at, column in enumerate(self._columns) if self._is_account(column)), None
+    def load(self) -> int:
+        """How many records were inserted or changed."""
+        # Keys are compared as the store compares them, and a file may have any number of them.
+        self._connection.execute(
+            "CREATE TEMP TABLE _seen (key TEXT PRIMARY KEY COLLATE NOCASE, line INTEGER)"
+            " WITHOUT ROWID"
         )
-        self._create_seen()
         changed = 0
-        lines = ((line, self._values(line, cells)) for line, cells in rows)
-        while batch := list(itertools.islice(lines, _BATCH_ROWS)):
-            self._resolve_accounts(batch)
-            self._check_references(batch)
-            changed += self._write(batch, names)
+        rows = iter(self._rows)
+        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+            for at, column in enumerate(self._rows.columns):
+                if column.is_account_name:
+                    self._resolve_accounts(batch, at)
+                elif column.field.type == "reference":
+                    self._check_references(batch, at, column)
+            changed += self._write(batch)
         self._connection.execute("DROP TABLE temp._seen")
         return changed
 
-    # Reading
-
-    def _rows(self, file: Iterator[str]) -> Iterator[tuple[int, Cells]]:
-        """Each record with the line it begins at; blank lines do not count."""
-        csv.field_size_limit(_LONGEST_CELL)
-        reader = csv.reader(file, strict=True)
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise self._problem(line, None, f"malformed CSV: {error}") from None
-            if cells:
-                yield line, cells
-
-    def _column(self, header: str) -> _Column:
-        name = header.strip()
-        item = self._sobject.field(name) or self._sobject.field(f"{name}__c")
-        if item is None and name.lower() == "account":
-            item = self._sobject.field("AccountId")
-            if item:
-                return _Column(header, item)
-        if item is None:
-            known = sorted(f.name for f in self._sobject.fields if f.createable)
-            raise self._problem(
-                1, header, f"{self._sobject.name} has no such field. It has {', '.join(known)}"
-            )
-        if not item.createable or not item.is_stored:
-            raise self._problem(1, header, f"{item.name} is read-only; remove the column")
-        return _Column(header, item)
-
-    def _check_columns(self) -> None:
-        seen: dict[str, str] = {}
-        for column in self._columns:
-            other = seen.setdefault(column.field.name, column.header)
-            if other is not column.header:
-                raise self._problem(
-                    1, column.header, f"a second column for {column.field.name}, beside {other}"
-                )
-        for item in self._sobject.fields:
-            if item.required and item.name not in seen and _KEY not in seen:
-                raise self._problem(
-                    1, None, f"there is no column for {item.name}, which is required"
-                )
-
-    def _is_account(self, column: _Column) -> bool:
-        return column.field.name == "AccountId" and column.header.strip().lower() == "account"
-
-    def _values(self, line: int, cells: Cells) -> list[Value]:
-        if len(cells) != len(self._columns):
-            raise self._problem(
-                line, None, f"{len(cells)} cells, but the header has {len(self._columns)}"
-            )
-        return [
-            self._value(line, column, cell, at) if cell else None
-            for at, (column, cell) in enumerate(zip(self._columns, cells, strict=True))
-        ]
-
-    def _value(self, line: int, column: _Column, cell: str, at: int) -> Value:
-        item = column.field
-        if at == self._account_at:
-            item = self._account_name
-        try:
-            return from_csv(item, cell)
-        except RowRefusedError as refusal:
-            reason = _REASONS[refusal.error.code].format(
-                length=item.length,
-                values=", ".join(value.value for value in item.picklist),
-                type=item.type,
-            )
-            raise self._problem(line, column.header, f"the value {reason}") from None
-
-    @property
-    def _account_name(self) -> Field:
-        item = self._store.schema["Account"].field("Name")
-        if item is None:
-            raise KeyError("Account.Name")
-        return item
-
     # References
 
-    def _resolve_accounts(self, batch: list[Line]) -> None:
+    def _resolve_accounts(self, batch: list[Row], at: int) -> None:
         """Put the Account's id in the place of its name; Accounts not found are created."""
-        at = self._account_at
-        if at is None:
-            return
         spellings: dict[bytes, Value] = {}
         for _, values in batch:
             if values[at]:
@@ -235,95 +138,80 @@ class _Loader:
             if values[at]:
                 values[at] = ids[_folded(values[at])]
 
-    def _check_references(self, batch: list[Line]) -> None:
-        for at, column in enumerate(self._columns):
-            if column.field.type != "reference" or at == self._account_at:
-                continue
-            for line, values in batch:
-                value = values[at]
-                if value is not None and value not in self._known_references:
-                    self._check_reference(line, column, str(value))
-                    self._known_references.add(value)
+    def _check_references(self, batch: list[Row], at: int, column: Column) -> None:
+        for line, values in batch:
+            value = values[at]
+            if value is not None and value not in self._known_references:
+                self._check_reference(line, column, str(value))
+                self._known_references.add(value)
 
-    def _check_reference(self, line: int, column: _Column, value: str) -> None:
+    def _check_reference(self, line: int, column: Column, value: str) -> None:
         parents = filter(None, map(self._store.schema.get, column.field.refers_to))
         parent = next((p for p in parents if value.startswith(p.key_prefix)), None)
-        found = (
-            parent
-            and self._connection.execute(
-                f"SELECT 1 FROM {quoted(parent.name)} WHERE Id = ?", [value]
-            ).fetchone()
-        )
+        found = parent and self._connection.execute(
+            f"SELECT 1 FROM {quoted(parent.name)} WHERE Id = ?", [value]
+        ).fetchone()  # fmt: skip
         if not found:
-            raise self._problem(line, column.header, "there is no record with that id")
+            raise self._rows.problem(line, column.header, "there is no record with that id")
 
     # Writing
 
-    def _write(self, batch: list[Line], names: Sequence[str]) -> int:
-        existing = self._existing(batch, names)
+    def _write(self, batch: list[Row]) -> int:
+        existing = {} if self._key_at is None else self._existing(batch, self._key_at)
         inserted, updated = [], []
         for line, values in batch:
-            found = existing.get(self._key_of(values))
+            key = b"" if self._key_at is None else _folded(values[self._key_at])
+            found = existing.get(key)
             if found is None:
-                self._check_required(line, names, values)
+                self._check_required(line, values)
                 inserted.append(values)
                 continue
             number, *before = found
             after = [old if new is None else new for new, old in zip(values, before, strict=True)]
             if after != before:
                 updated.append([*after, number])
-        self._insert(self._sobject, names, inserted)
-        self._update(names, updated)
+        self._insert(self._sobject, self._names, inserted)
+        self._update(updated)
         return len(inserted) + len(updated)
 
-    def _key_of(self, values: list[Value]) -> bytes | None:
-        return None if self._key_at is None else _folded(values[self._key_at])
-
-    def _existing(self, batch: list[Line], names: Sequence[str]) -> dict[bytes | None, list[Value]]:
+    def _existing(self, batch: list[Row], key_at: int) -> dict[bytes, list[Value]]:
         """The records that the batch's external ids name: number and values, by external id."""
-        if self._key_at is None:
-            return {}
-        self._check_keys(batch)
-        columns = ", ".join(f"t.{quoted(name)}" for name in names)
+        self._check_keys(batch, key_at)
+        columns = ", ".join(f"t.{quoted(name)}" for name in self._names)
         rows = self._connection.execute(
             f"SELECT t._n, {columns} FROM json_each(?) j JOIN {quoted(self._sobject.name)} t"
-            f" ON t.{_KEY} = j.value WHERE t.IsDeleted = 0 AND t.{_KEY} IS NOT NULL",
-            [json.dumps([values[self._key_at] for _, values in batch])],
+            f" ON t.{KEY} = j.value WHERE t.IsDeleted = 0 AND t.{KEY} IS NOT NULL",
+            [json.dumps([values[key_at] for _, values in batch])],
         )
-        return {_folded(row[self._key_at + 1]): list(row) for row in rows}
+        return {_folded(row[key_at + 1]): list(row) for row in rows}
 
-    def _create_seen(self) -> None:
-        self._connection.execute(
-            "CREATE TEMP TABLE _seen (key TEXT PRIMARY KEY COLLATE NOCASE, line INTEGER)"
-            " WITHOUT ROWID"
-        )
-
-    def _check_keys(self, batch: list[Line]) -> None:
+    def _check_keys(self, batch: list[Row], key_at: int) -> None:
         """Refuse a blank external id, and one that stands in the file twice."""
-        assert self._key_at is not None  # noqa: S101  # only called with a key column
-        header = self._columns[self._key_at].header
+        header = self._rows.columns[key_at].header
         for line, values in batch:
-            key = values[self._key_at]
-            if key is None:
-                raise self._problem(line, header, "the external id is blank")
-            try:
-                self._connection.execute("INSERT INTO temp._seen VALUES (?, ?)", [key, line])
-            except sqlite3.IntegrityError:
-                first = self._connection.execute(
-                    "SELECT line FROM temp._seen WHERE key = ?", [key]
-                ).fetchone()[0]
-                raise self._problem(
-                    line, header, f"the external id stands in line {first} already"
-                ) from None
+            if values[key_at] is None:
+                raise self._rows.problem(line, header, "the external id is blank")
+        before = self._connection.total_changes
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO temp._seen VALUES (?, ?)",
+            ((values[key_at], line) for line, values in batch),
+        )
+        if self._connection.total_changes - before == len(batch):
+            return
+        for line, values in batch:
+            (first,) = self._connection.execute(
+                "SELECT line FROM temp._seen WHERE key = ?", [values[key_at]]
+            ).fetchone()
+            if first != line:
+                message = f"the external id stands in line {first} already"
+                raise self._rows.problem(line, header, message)
 
-    def _check_required(self, line: int, names: Sequence[str], values: list[Value]) -> None:
-        for item in self._sobject.fields:
-            if item.required and (
-                item.name not in names or values[list(names).index(item.name)] is None
-            ):
-                raise self._problem(line, item.name, "the value is blank, but required")
+    def _check_required(self, line: int, values: list[Value]) -> None:
+        for name, at in self._required:
+            if at is None or values[at] is None:
+                raise self._rows.problem(line, name, "the value is blank, but required")
 
-    def _insert(self, sobject: SObject, names: Sequence[str], rows: list[list[Value]]) -> list[str]:
+    def _insert(self, sobject: SObject, names: list[str], rows: list[list[Value]]) -> list[str]:
         """Insert records; their ids."""
         if not rows:
             return []
@@ -346,25 +234,16 @@ class _Loader:
         )
         return ids
 
-    def _update(self, names: Sequence[str], rows: list[list[Value]]) -> None:
+    def _update(self, rows: list[list[Value]]) -> None:
         user_id = self._store.integration_user_id
-        assignments = ", ".join(f"{quoted(name)} = ?" for name in names)
+        assignments = ", ".join(f"{quoted(name)} = ?" for name in self._names)
         self._connection.executemany(
             f"UPDATE {quoted(self._sobject.name)} SET LastModifiedDate = ?, SystemModstamp = ?,"
             f" LastModifiedById = ?, {assignments} WHERE _n = ?",
             ((self._now, self._now, user_id, *row) for row in rows),
         )
 
-    def _problem(self, line: int, column: str | None, what: str) -> PipelineError:
-        where = f"{self._path}, line {line}" + (f", column {column}" if column else "")
-        return PipelineError(f"{where}: {what}")
-
 
 def _folded(value: Value) -> bytes:
     """A text without its letter case, as far as the store ignores it: that of ASCII."""
     return str(value).encode().lower()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

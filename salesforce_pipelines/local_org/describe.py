@@ -238,7 +238,7 @@ def _describe_field(item: Field) -> dict[str, Any]:
         "filterable": item.filterable,
         "filteredLookupInfo": None,
         "formulaTreatNullNumberAsZero": calculated and item.is_number,
-        "groupable": _groupable(item),
+        "groupable": item.groupable,
         "highScaleNumber": False,
         "htmlFormatted": False,
         "idLookup": item.id_lookup,
@@ -292,11 +292,3 @@ def _extra_type(item: Field) -> str | None:
     if item.type == "textarea":
         return "plaintextarea"
     return None
-
-
-def _groupable(item: Field) -> bool:
-    if item.formula and item.formula.text:
-        return False
-    return item.filterable and item.type not in (
-        "datetime", "double", "currency", "percent", "address",
-    )  # fmt: skip

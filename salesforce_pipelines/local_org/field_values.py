@@ -91,6 +91,7 @@ def _nothing(item: Field) -> Value:
 def _text(item: Field, value: str) -> Value:
     if item.type == "reference":
         return _reference(item, value)
+    value = value.replace("\0", "")
     if len(value) > item.length:
         shown = value if len(value) <= 255 else value[:255]
         message = f"{item.label}: data value too large: {shown} (max length={item.length})"

@@ -18,7 +18,6 @@ class JobWorker:
 
     def __init__(self, org: Org) -> None:
         self._org = org
-        self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(kind, work), daemon=True, name=f"bulk-{kind}")
             for kind, work in (
@@ -34,7 +33,7 @@ class JobWorker:
 
     def stop(self) -> None:
         """Stop after the chunk at hand; an interrupted job goes on at the next start."""
-        self._stopping.set()
+        self._org.stopping.set()
         for waits in self._org.work_waits.values():
             waits.set()
         for thread in self._threads:
@@ -42,7 +41,7 @@ class JobWorker:
 
     def _run(self, kind: str, work: Callable[[Org, Jobs, Job], None]) -> None:
         jobs = Jobs(self._org)
-        while not self._stopping.is_set():
+        while not self._org.stopping.is_set():
             job = jobs.waiting(kind)
             if job is None:
                 self._org.work_waits[kind].wait(0.5)
@@ -64,7 +63,7 @@ class JobWorker:
         except Exception as error:  # noqa: BLE001  # the thread must live on
             _LOG.warning("bulk %s job failed: %s", job.kind, type(error).__name__)
             state, job.body["errorMessage"] = "Failed", "InternalServerError : unexpected error"
-        if self._stopping.is_set() and state == "JobComplete":
+        if self._org.stopping.is_set() and state == "JobComplete":
             return
         job.private["milliseconds"] = int((time.monotonic() - started) * 1000)
         jobs.save(job)

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from salesforce_pipelines.local_org.calls import Call, Reply
+from salesforce_pipelines.local_org.compiled_query import Column
 from salesforce_pipelines.local_org.dml import sobject_named
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
-from salesforce_pipelines.local_org.soql_sql import Column, compile_query
+from salesforce_pipelines.local_org.soql_sql import compile_query
 from salesforce_pipelines.local_org.store import Value
 
 _HIDDEN = ("Id", "CreatedDate", "LastModifiedDate", "SystemModstamp")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.schema import Schema, load_schema
-from salesforce_pipelines.local_org.soql_sql import Asking
 from salesforce_pipelines.local_org.state import State
 from salesforce_pipelines.local_org.store import Clock, Store, utc_now
 
@@ -37,6 +37,10 @@ class Org:
         home: The folder with `org.db`, as `building.build_home` makes it.
         settings: How it is reached.
         clock: The server's time.
+
+    Attributes:
+        stopping: Set when the server stops; Bulk jobs then rest until the next start.
+        work_waits: Set, by kind of job, when there may be one to work on.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
@@ -44,6 +48,7 @@ class Org:
         self.schema: Schema = load_schema()
         self.store = Store(home / "org.db", self.schema, clock)
         self.state = State(home / "platform.db", clock)
+        self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"
         for folder in ("cursors", "jobs"):

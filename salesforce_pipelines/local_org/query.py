@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from salesforce_pipelines.local_org.compiled_query import CompiledQuery
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.records import Record, RecordShaper
-from salesforce_pipelines.local_org.soql_sql import CompiledQuery, compile_query
+from salesforce_pipelines.local_org.soql_sql import compile_query
 
 SMALLEST_PAGE, LARGEST_PAGE = 200, 2000
 _CURSOR_SECONDS = 2 * 24 * 3600

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from salesforce_pipelines.local_org.compiled_query import Column, CompiledQuery, Parent
 from salesforce_pipelines.local_org.schema import SObject
-from salesforce_pipelines.local_org.soql_sql import Column, CompiledQuery, Parent
 from salesforce_pipelines.local_org.store import Value
 
 Record = dict[str, Any]

@@ -85,6 +85,13 @@ class Field:
         return self.formula is None and self.type != "address"
 
     @property
+    def groupable(self) -> bool:
+        """Whether GROUP BY may use it."""
+        if self.formula and self.formula.text:
+            return False
+        return self.filterable and not self.is_number and self.type not in ("datetime", "address")
+
+    @property
     def relationship_name(self) -> str | None:
         """The name that leads to the record it refers to, such as `Account` for `AccountId`."""
         if self.type != "reference":

@@ -21,7 +21,7 @@ Clock = Callable[[], datetime]
 _INDEXED = frozenset(
     {"SystemModstamp", "AccountId", "CampaignId", "ContactId", "LeadId", "OpportunityId"}
 )
-_READER_CACHE_KIB = 8_000
+_READER_CACHE_KIB = 4_000
 
 
 def utc_now() -> datetime:

@@ -68,6 +68,7 @@ class OrgSession:
         self._attempts = attempts
         self._wait = wait or tenacity.wait_random_exponential(multiplier=0.5, max=30)
         self._server_time: datetime | None = None
+        self._silent = False
         self.api_calls = 0
         self.api_usage: tuple[int, int] | None = None
 
@@ -146,13 +147,17 @@ class OrgSession:
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_RetryableError),
-                stop=tenacity.stop_after_attempt(self._attempts),
+                # Who was told that the org does not answer need not wait for it once more.
+                stop=tenacity.stop_after_attempt(1 if self._silent else self._attempts),
                 wait=self._wait,
                 reraise=True,
             ):
                 with attempt:
-                    return send()
+                    response = send()
+                    self._silent = False
+                    return response
         except _RetryableError as error:
+            self._silent = isinstance(error.final, OrgUnreachableError)
             raise error.final from error.final.__cause__
         raise AssertionError("tenacity either returns or raises")
 

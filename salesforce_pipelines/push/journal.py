@@ -101,7 +101,7 @@ def history(tables: Tables, stream: str, record_id: str) -> list[tuple[object, .
     with duck.connect() as connection:
         log.duckdb_view(connection, "journal")
         return connection.execute(
-            'SELECT recorded_at, field, "before", "after", rule, plan_id, state, reason FROM journal '
-            "WHERE record_id = ? ORDER BY recorded_at, field",
+            'SELECT recorded_at, field, "before", "after", rule, plan_id, state, reason '
+            "FROM journal WHERE record_id = ? ORDER BY recorded_at, field",
             [record_id],
         ).fetchall()

@@ -186,11 +186,12 @@ def _candidates(
 
 
 def _own(name: str, number: int) -> str:
-    """Joins what we wrote last into a field."""
+    """Joins what we wrote last into a field, or sent before a run died."""
     return f"""
         LEFT JOIN (
             SELECT record_id AS Id, arg_max("after", recorded_at) AS own FROM journal
-            WHERE field = '{name}' AND state = '{EntryState.WRITTEN}' GROUP BY ALL
+            WHERE field = '{name}' AND state IN ('{EntryState.WRITTEN}', '{EntryState.SENDING}')
+            GROUP BY ALL
         ) own_{number} USING (Id)"""
 
 

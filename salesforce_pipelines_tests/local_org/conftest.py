@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import requests
@@ -20,7 +20,18 @@ def unique(prefix: str = "k") -> str:
     return f"{prefix}-{next(_NUMBERS)}"
 
 
-def token_of(org: RunningOrg) -> dict[str, str]:
+class Reachable(Protocol):
+    """What a client needs to know of an org."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def client_secret(self) -> str: ...
+
+
+def token_of(org: Reachable) -> dict[str, str]:
     """The answer of the token endpoint to the org's own client."""
     answer = requests.post(
         f"{org.url}/services/oauth2/token",
@@ -98,7 +109,7 @@ class Api:
         raise AssertionError("the job did not finish")
 
 
-def api_of(org: RunningOrg) -> Api:
+def api_of(org: Reachable) -> Api:
     """A client with a new session; close its `session`."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token_of(org)['access_token']}"

@@ -7,24 +7,26 @@ from salesforce_pipelines.local_org.running import RunningOrg
 from salesforce_pipelines_tests.local_org.conftest import Api
 
 SOBJECT_KEYS = frozenset(
-    """actionOverrides activateable associateEntityType associateParentEntity childRelationships
-    compactLayoutable createable custom customSetting deepCloneable defaultImplementation deletable
-    deprecatedAndHidden extendedBy extendsInterfaces feedEnabled fields hasSubtypes implementedBy
-    implementsInterfaces isInterface isSubtype keyPrefix label labelPlural layoutable listviewable
-    lookupLayoutable mergeable mruEnabled name namedLayoutInfos networkScopeFieldName queryable
-    recordTypeInfos replicateable retrieveable searchLayoutable searchable sobjectDescribeOption
-    supportedScopes triggerable undeletable updateable urls""".split()
+    """actionOverrides activateable associateEntityType associateParentEntity
+    childRelationships compactLayoutable createable custom customSetting deepCloneable
+    defaultImplementation deletable deprecatedAndHidden extendedBy extendsInterfaces
+    feedEnabled fields hasSubtypes implementedBy implementsInterfaces isInterface isSubtype
+    keyPrefix label labelPlural layoutable listviewable lookupLayoutable mergeable
+    mruEnabled name namedLayoutInfos networkScopeFieldName queryable recordTypeInfos
+    replicateable retrieveable searchLayoutable searchable sobjectDescribeOption
+    supportedScopes triggerable undeletable updateable urls""".split()  # noqa: SIM905  # a list of 50 quoted words reads badly
 )
 FIELD_KEYS = frozenset(
     """aggregatable aiPredictionField autoNumber byteLength calculated calculatedFormula
-    cascadeDelete caseSensitive compoundFieldName controllerName createable custom defaultValue
-    defaultValueFormula defaultedOnCreate dependentPicklist deprecatedAndHidden digits
-    displayLocationInDecimal encrypted externalId extraTypeInfo filterable filteredLookupInfo
-    formulaTreatNullNumberAsZero groupable highScaleNumber htmlFormatted idLookup inlineHelpText
-    label length mask maskType name nameField namePointing nillable permissionable picklistValues
-    polymorphicForeignKey precision queryByDistance referenceTargetField referenceTo
-    relationshipName relationshipOrder restrictedDelete restrictedPicklist scale
-    searchPrefilterable soapType sortable type unique updateable writeRequiresMasterRead""".split()
+    cascadeDelete caseSensitive compoundFieldName controllerName createable custom
+    defaultValue defaultValueFormula defaultedOnCreate dependentPicklist deprecatedAndHidden
+    digits displayLocationInDecimal encrypted externalId extraTypeInfo filterable
+    filteredLookupInfo formulaTreatNullNumberAsZero groupable highScaleNumber htmlFormatted
+    idLookup inlineHelpText label length mask maskType name nameField namePointing nillable
+    permissionable picklistValues polymorphicForeignKey precision queryByDistance
+    referenceTargetField referenceTo relationshipName relationshipOrder restrictedDelete
+    restrictedPicklist scale searchPrefilterable soapType sortable type unique updateable
+    writeRequiresMasterRead""".split()  # noqa: SIM905  # a list of 50 quoted words reads badly
 )
 
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_everything_outlives_a_restart(tmp_path: Path) -> None:
             ]
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where an org that a test has started answers."""
+
+    url: str
+    client_id: str = "local-org"
+    client_secret: str = "local-org-secret"
+
+
 def serve(home: Path, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "salesforce_pipelines.local_org", "serve"]
     return subprocess.Popen(
@@ -74,12 +84,7 @@ def test_its_log_names_no_person_and_no_token(tmp_path: Path) -> None:
     with serve(tmp_path / "home") as process:
         assert process.stdout
         url = process.stdout.readline().split()[4]
-
-        class Running:
-            client_id, client_secret = "local-org", "local-org-secret"
-
-        Running.url = url  # type: ignore[attr-defined]
-        api = api_of(Running)  # type: ignore[arg-type]
+        api = api_of(Address(url))
         with api.session:
             token = str(api.session.headers["Authorization"]).partition("!")[2]
             api.create("Contact", LastName=secret, External_Id__c=secret)
@@ -100,22 +105,23 @@ def test_its_log_names_no_person_and_no_token(tmp_path: Path) -> None:
 def test_what_keeps_it_from_starting_is_said(tmp_path: Path) -> None:
     broken = tmp_path / "broken.csv"
     broken.write_text("LastName,Shoe\nx,y\n", encoding="utf-8")
-    with pytest.raises(PipelineError, match=r"did not start: .*broken\.csv, line 1, column Shoe"):
-        with running_org(tmp_path / "home", load=[broken]):
-            raise AssertionError("it started")
+    why = r"did not start: .*broken\.csv, line 1, column Shoe"
+    with pytest.raises(PipelineError, match=why), running_org(tmp_path / "home", load=[broken]):
+        raise AssertionError("it started")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PipelineError, match=f"cannot listen at 127.0.0.1:{port}"):
-            with running_org(tmp_path / "other", port=port):
-                raise AssertionError("it started")
+        why = f"cannot listen at 127.0.0.1:{port}"
+        with pytest.raises(PipelineError, match=why), running_org(tmp_path / "other", port=port):
+            raise AssertionError("it started")
 
 
 def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=r"not ready within 0\.01 seconds"):
-        with running_org(tmp_path / "home", startup_timeout=0.01):
-            raise AssertionError("it started")
+    why = r"not ready within 0\.01 seconds"
+    home = tmp_path / "home"
+    with pytest.raises(PipelineError, match=why), running_org(home, startup_timeout=0.01):
+        raise AssertionError("it started")
 
 
 def test_a_refused_command_line_is_exit_code_2(tmp_path: Path) -> None:
@@ -147,3 +153,23 @@ def test_a_generated_org_and_its_people(tmp_path: Path) -> None:
     command += ["--contacts", "300", "--leads", "100", "--seed", "7", "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     assert out.stat().st_size > 10_000
+
+
+def test_calls_beyond_the_daily_limit_are_refused(tmp_path: Path) -> None:
+    with serve(tmp_path / "home", "--api-limit", "2") as process:
+        assert process.stdout
+        api = api_of(Address(process.stdout.readline().split()[4]))
+        with api.session:
+            for used in (1, 2):
+                answer = api.call("GET", "limits")
+                assert answer.headers["Sforce-Limit-Info"] == f"api-usage={used}/2"
+            answer = api.call("GET", "limits")
+            assert answer.status_code == 403
+            assert answer.json() == [
+                {
+                    "message": "TotalRequests Limit exceeded.",
+                    "errorCode": "REQUEST_LIMIT_EXCEEDED",
+                }
+            ]
+        process.terminate()
+        process.communicate(timeout=15)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.ids import to_18
 from salesforce_pipelines.local_org.schema import load_schema
 from salesforce_pipelines.local_org.soql import parse
-from salesforce_pipelines.local_org.soql_sql import Asking, compile_query
+from salesforce_pipelines.local_org.soql_sql import compile_query
 from salesforce_pipelines.local_org.store import (
     create_indexes,
     create_tables,
@@ -187,27 +188,37 @@ conditions = st.recursive(
 )
 
 
-def selected(stored: list[Row], soql: str) -> list[int]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        prepare(connection)
-        create_tables(connection, SCHEMA)
-        create_indexes(connection, SCHEMA)
+@pytest.fixture(scope="module")
+def connection() -> Iterator[sqlite3.Connection]:
+    """The tables of an org with the two Accounts."""
+    with closing(sqlite3.connect(":memory:")) as opened:
+        prepare(opened)
+        create_tables(opened, SCHEMA)
+        create_indexes(opened, SCHEMA)
         for number, (record_id, name) in enumerate(ACCOUNTS.items()):
             statement = insert_statement(SCHEMA["Account"], ["Id", "Name"])
-            connection.execute(statement, [number, record_id, name])
-        for number, row in enumerate(stored):
-            statement = insert_statement(SCHEMA["Contact"], ["Id", "LastName", *row])
-            connection.execute(statement, [number, f"003{number}", "x", *row.values()])
-        compiled = compile_query(soql, SCHEMA, Asking("005000000000001AAA", NOW))
-        sql = f"SELECT {compiled.own}._n{compiled.tail}"
-        return [number for (number,) in connection.execute(sql, compiled.parameters)]
+            opened.execute(statement, [number, record_id, name])
+        yield opened
+
+
+def selected(connection: sqlite3.Connection, stored: list[Row], soql: str) -> list[int]:
+    connection.execute("DELETE FROM Contact")
+    for number, row in enumerate(stored):
+        statement = insert_statement(SCHEMA["Contact"], ["Id", "LastName", *row])
+        connection.execute(statement, [number, f"003{number}", "x", *row.values()])
+    compiled = compile_query(soql, SCHEMA, Asking("005000000000001AAA", NOW))
+    sql = f"SELECT {compiled.own}._n{compiled.tail}"
+    numbers = [number for (number,) in connection.execute(sql, compiled.parameters)]
+    return sorted(numbers) if compiled.is_unordered else numbers
 
 
 @settings(max_examples=300, deadline=None)
 @given(rows, conditions)
-def test_a_condition_selects_what_it_means(stored: list[Row], condition: tuple[str, Test]) -> None:
+def test_a_condition_selects_what_it_means(
+    connection: sqlite3.Connection, stored: list[Row], condition: tuple[str, Test]
+) -> None:
     text, test = condition
-    found = selected(stored, f"SELECT Id FROM Contact WHERE {text}")
+    found = selected(connection, stored, f"SELECT Id FROM Contact WHERE {text}")
     assert found == [number for number, row in enumerate(stored) if test(row)]
 
 
@@ -221,13 +232,18 @@ def test_a_condition_selects_what_it_means(stored: list[Row], condition: tuple[s
     st.integers(0, 3),
 )
 def test_order_limit_and_offset(
-    stored: list[Row], name: str, descending: bool, nulls: str | None, limit: int, offset: int
+    connection: sqlite3.Connection,
+    stored: list[Row],
+    name: str,
+    descending: bool,
+    nulls: str | None,
+    limit: int,
+    offset: int,
 ) -> None:
     direction = "DESC" if descending else "ASC"
     clause = f"{direction} NULLS {nulls}" if nulls else direction
-    found = selected(
-        stored, f"SELECT Id FROM Contact ORDER BY {name} {clause} LIMIT {limit} OFFSET {offset}"
-    )
+    ordered = f"SELECT Id FROM Contact ORDER BY {name} {clause} LIMIT {limit} OFFSET {offset}"
+    found = selected(connection, stored, ordered)
     empty = [number for number, row in enumerate(stored) if row[name] is None]
     full = [number for number, row in enumerate(stored) if row[name] is not None]
     # Stable sorting in reverse keeps ties in the order of the records, as the server does.
@@ -242,11 +258,14 @@ def test_order_limit_and_offset(
 
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    try:
-        parse(text)
-    except ApiError as refusal:
-        assert refusal.code == "MALFORMED_QUERY"
-        assert "ERROR at Row:" in refusal.message
+    for soql in (text, f"SELECT Id FROM Contact WHERE {text}"):
+        try:
+            parse(soql)
+        except ApiError as refusal:
+            outcome = refusal.code, "ERROR at Row:" in refusal.message
+        else:
+            outcome = "MALFORMED_QUERY", True
+        assert outcome == ("MALFORMED_QUERY", True)
 
 
 @pytest.mark.parametrize(
