@@ -1,6 +1,6 @@
 """People in the loop, as Dagster sees it: how a plan is confirmed, and how a run claims it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -74,18 +74,14 @@ def claimed(
 ) -> Iterator[Plan]:
     """The confirmed plan of a stream, claimed by this run; released again when the body fails.
 
-    A re-execution of the run that claimed it may claim it again, and so may any run when the one
-    that claimed it has ended without finishing it.
+    A plan that a run left unfinished when it ended is taken over. A run that this Dagster instance
+    does not know may still be at work elsewhere: its plan is left to it until a person says
+    otherwise (`salesforce-pipelines release`).
 
     Raises:
         PipelineError: No plan of the stream is confirmed; the message names the open one.
     """
-    run_id = context.run.root_run_id or context.run.run_id
-
-    def abandoned(claimed_by: str) -> bool:
-        run = context.instance.get_run_by_id(claimed_by)
-        return run is None or run.is_finished
-
+    run_id = context.run.run_id
     # A newer confirmed plan holds what is left of an older one that a dead run still has.
     ready = [*plans.confirmed(ledger, kind), *plans.under_way(ledger, kind)]
     ready = [plan for plan in ready if plan.stream == stream]
@@ -93,12 +89,22 @@ def claimed(
         open_plans = plans.open_plans(ledger, kind)
         waiting = [plan for plan in open_plans if plan.stream == stream]
         raise PipelineError(_nothing_confirmed(kind, stream, waiting))
-    plan = plans.claim(ledger, ready[0].id, run_id=run_id, abandoned=abandoned)
+    plan = plans.claim(ledger, ready[0].id, run_id=run_id, abandoned=ended(context.instance))
     try:
         yield plan
     except BaseException:
         plans.release(ledger, plan.id, run_id=run_id)
         raise
+
+
+def ended(instance: dg.DagsterInstance) -> Callable[[str], bool]:
+    """Whether a run is known to have ended, so that it will not go on with its plan."""
+
+    def has_ended(run_id: str) -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is not None and run.is_finished
+
+    return has_ended
 
 
 def _nothing_confirmed(kind: PlanKind, stream: str, waiting: list[Plan]) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 import dagster as dg
 
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Pipelines
+from salesforce_pipelines.confirmation import ended
 from salesforce_pipelines.enrichment import assets as enrichment
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.reading import newest_stamp
@@ -105,8 +106,7 @@ def _is_claimable(instance: dg.DagsterInstance, plan: Plan) -> bool:
         return True
     if plan.status is not PlanStatus.CLAIMED or plan.claimed_by is None:
         return False
-    run = instance.get_run_by_id(plan.claimed_by)
-    return run is None or run.is_finished
+    return ended(instance)(plan.claimed_by)
 
 
 def plan_targets(pipelines: Pipelines, plan: Plan) -> list[dg.AssetKey]:

@@ -133,6 +133,21 @@ def reject(
 
 
 @app.command()
+def release(plan_id: PlanId) -> None:
+    """Give a plan back that a run holds which no longer exists, so that it can be carried out.
+
+    Only for a run that Dagster does not know any more; what it did already is recognised.
+    """
+    with _ledger() as ledger, instance() as on:
+        found = ledger_plans.find(ledger, plan_id)
+        run = None if found.claimed_by is None else on.get_run_by_id(found.claimed_by)
+        if run is not None and not run.is_finished:
+            raise PipelineError(f"plan {found.id}: run {run.run_id} is at work on it")
+        done = ledger_plans.release(ledger, found.id, run_id=str(found.claimed_by))
+    typer.echo(f"{done.kind.value} plan {done.id} of {done.stream}: {done.status.value}")
+
+
+@app.command()
 def journal(
     stream: Annotated[str, typer.Argument(help="contacts, leads, or referrals/<program>.")],
     record: Annotated[str, typer.Argument(help="The record's Id.")],

@@ -102,6 +102,7 @@ class _Server:
             )
             message = "An unexpected error occurred. The local org does not support this request."
             reply = Reply(ApiError(400, "UNKNOWN_EXCEPTION", message).body(), status=400)
+        _LOG.info("%s %s: %d", request.method, _masked(segments), reply.status)
         reply.headers |= limit_info
         return self._response(request, reply)
 

@@ -6,7 +6,6 @@ build leaves nothing behind that looks like an org.
 
 import hashlib
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,10 +61,9 @@ def build_home(home: Path, seed: int, records: Callable[[], GeneratedRecords]) -
         _check_is_org(final)
         return False
     home.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(home / "spool", ignore_errors=True)
-    for leftover in home.glob("*.db*"):
-        leftover.unlink()
     partial = home / "org.db.partial"
+    for leftover in (partial, home / "org.db-wal", home / "org.db-shm"):
+        leftover.unlink(missing_ok=True)
     connection = sqlite3.connect(partial, isolation_level=None)
     try:
         _fill(connection, seed, records())

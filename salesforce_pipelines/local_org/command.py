@@ -1,5 +1,6 @@
 """`salesforce-pipelines local-org`: serve a local org, or write the people data that matches it."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -35,8 +36,13 @@ def serve(
     client_id: Annotated[str, typer.Option(help="Consumer key.")] = Settings().client_id,
     client_secret: Annotated[str, typer.Option(help="Consumer secret.")] = Settings().client_secret,
     api_limit: Annotated[int, typer.Option(min=1, help="API calls per day.")] = DAILY_API_CALLS,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log each call, without ids and values.")
+    ] = False,
 ) -> None:
     """Serve an org until SIGINT or SIGTERM; a home that has one keeps its records."""
+    level = logging.INFO if access_log else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     serving = Serving(
         home=home,
         host=host,

@@ -38,6 +38,9 @@ class Org:
         settings: How it is reached.
         clock: The server's time.
 
+    Raises:
+        PipelineError: Another process serves it.
+
     Attributes:
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
         work_waits: Set, by kind of job, when there may be one to work on.
@@ -46,8 +49,8 @@ class Org:
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
         self.settings = settings
         self.schema: Schema = load_schema()
-        self.store = Store(home / "org.db", self.schema, clock)
         self.state = State(home / "platform.db", clock)
+        self.store = Store(home / "org.db", self.schema, clock)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

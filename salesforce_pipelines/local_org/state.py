@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.store import Clock, utc_now
 
 SESSION_SECONDS = 7200
@@ -40,16 +41,29 @@ class State:
 
     Args:
         path: The SQLite file; made if it is missing.
+
+    Raises:
+        PipelineError: Another process has it open.
     """
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # A crash of the server loses nothing; only one of the machine could.
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.executescript(_TABLES)
+        self._connection = sqlite3.connect(
+            path, timeout=1, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # Held until it is closed, so that two servers never share a home.
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # A crash of the server loses nothing; only one of the machine could.
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.executescript(_TABLES)
+        except sqlite3.OperationalError:
+            self._connection.close()
+            raise PipelineError(
+                f"{path.parent} is in use by another local org. Stop it, or choose another --home."
+            ) from None
         self._sessions: dict[str, tuple[Session, float]] = {}
         self._calls: dict[int, int] = dict(self.rows("SELECT hour, calls FROM api_calls"))
 

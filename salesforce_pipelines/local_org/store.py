@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from salesforce_pipelines.local_org.ids import IdFactory
@@ -153,15 +154,9 @@ def java_double(value: float | None) -> str:
         return ""
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(float(value))
-    mantissa, _, exponent = f"{value!r}".partition("e") if "e" in repr(value) else _split(value)
-    return f"{mantissa if '.' in mantissa else mantissa + '.0'}E{int(exponent)}"
-
-
-def _split(value: float) -> tuple[str, str, str]:
-    """A number that Python prints in full, as mantissa and exponent with the same digits."""
-    digits = len(repr(value).replace("-", "").replace(".", "").strip("0")) - 1
-    mantissa, mark, exponent = f"{value:.{max(digits, 0)}e}".partition("e")
-    return mantissa, mark, exponent
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    fraction = "".join(map(str, digits[1:])) or "0"
+    return f"{'-' * sign}{digits[0]}.{fraction}E{int(exponent) + len(digits) - 1}"
 
 
 def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:

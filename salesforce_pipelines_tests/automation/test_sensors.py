@@ -12,7 +12,7 @@ from salesforce_pipelines.automation import sensors
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.store import plans
 from salesforce_pipelines.store.plans import PlanKind
-from salesforce_pipelines_tests.conftest import CONTACTS, LEADS, SEED, Project
+from salesforce_pipelines_tests.conftest import CONTACTS, LEADS, SEED, Project, why
 
 
 @pytest.fixture
@@ -84,15 +84,26 @@ def test_a_confirmed_plan_is_started_once_and_given_up_after_three_failures(
     project.run("push", "pushed/referrals/spring")
 
 
-def test_a_plan_whose_run_has_vanished_is_started_again(project: Project) -> None:
+def test_a_plan_whose_run_died_is_started_again(project: Project) -> None:
     project.run("sync")
     plan = plans.open_plans(project.ledger, PlanKind.PUSH)[0]
+    dead = project.attempt("push", "pushed/contacts")
+    assert not dead.success
     plans.confirm(project.ledger, plan.id, amount=plan.amount, by="a test")
-    plans.claim(project.ledger, plan.id, run_id="a run that was killed")
+    plans.claim(project.ledger, plan.id, run_id=dead.run_id)
     (request,) = tick(project, "confirmed_push_plans").run_requests or []
     assert request.tags["plan_id"] == plan.id
     project.run("push", "pushed/referrals/spring")
     assert plans.get(project.ledger, plan.id).done_at is not None
+
+
+def test_a_plan_whose_run_nobody_knows_is_left_alone(project: Project) -> None:
+    project.run("sync")
+    plan = plans.open_plans(project.ledger, PlanKind.PUSH)[0]
+    plans.confirm(project.ledger, plan.id, amount=plan.amount, by="a test")
+    plans.claim(project.ledger, plan.id, run_id="a run of another instance")
+    assert "no confirmed" in (tick(project, "confirmed_push_plans").skip_message or "")
+    assert "a run of another instance" in why(project.attempt("push", "pushed/referrals/spring"))
 
 
 def test_a_referred_lead_that_reaches_the_value_starts_the_qualification(

@@ -173,3 +173,11 @@ def test_calls_beyond_the_daily_limit_are_refused(tmp_path: Path) -> None:
             ]
         process.terminate()
         process.communicate(timeout=15)
+
+
+def test_two_servers_do_not_share_a_home(tmp_path: Path) -> None:
+    with running_org(tmp_path / "home") as org:
+        why = "is in use by another local org"
+        with pytest.raises(PipelineError, match=why), running_org(tmp_path / "home"):
+            raise AssertionError("it started")
+        assert org.process.poll() is None
