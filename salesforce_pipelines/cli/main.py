@@ -15,7 +15,7 @@ from rich.table import Table
 from salesforce_pipelines.cli import demo as demo_story
 from salesforce_pipelines.cli.checking import check_all
 from salesforce_pipelines.cli.runs import instance, run_job
-from salesforce_pipelines.cli.ui import serve_ui
+from salesforce_pipelines.cli.ui import interruptible, serve_ui
 from salesforce_pipelines.config.loading import configuration_path, json_schema, load
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.confirmation import UNITS
@@ -193,6 +193,7 @@ def dev(
     """Start the local org and the Dagster UI, until Ctrl+C."""
     pipelines = _configuration()
     with (
+        interruptible(),
         demo_story.rehearsal(pipelines, contacts, leads, port=org_port) as org,
         demo_story.reached(org),
     ):

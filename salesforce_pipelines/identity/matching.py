@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from salesforce_pipelines.config.models import IdentifierKind, Matching
 from salesforce_pipelines.identity import duckdb_session
-from salesforce_pipelines.identity.reference import SHARED_BY, key_hash, key_space
+from salesforce_pipelines.identity.keys import HASH, NICKNAME, keys
+from salesforce_pipelines.identity.reference import SHARED_BY, check_reference
 
 Status = Literal["matched", "ambiguous", "unmatched"]
-NICKNAME = "name_company_nickname"
 
 _STRINGS = pa.list_(pa.string())
 MATCHES = pa.schema(
@@ -250,40 +250,23 @@ def _find(
     - ways: row, the sorted masks of its people, the kinds whose value too many share, and those
       with a value of people of another last name
     """
-    duckdb_session.load(
-        db, "CREATE TEMP TABLE read AS SELECT row_number() OVER () AS row, * FROM source", records
-    )
-    values = {kind: _values(kind, kinds[:bit]) for bit, kind in enumerate(kinds)}
-    tried = " | ".join(
-        f"CASE WHEN len({found}) > 0 THEN {1 << bit} ELSE 0 END"
-        for bit, found in enumerate(values.values())
-    )
-    db.execute(
-        f"CREATE TEMP TABLE records AS SELECT row, key, {tried} AS tried, last_name FROM read"
-    )
-    keys = " UNION ALL ".join(
-        f"SELECT row, {1 << bit} AS bit, '{key_space(kind)}' AS kind, unnest({found}) AS value"
-        " FROM read"
-        for bit, (kind, found) in enumerate(values.items())
-    )
-    db.execute(
-        "CREATE TEMP TABLE keys AS SELECT row_number() OVER () AS number, *,"
-        f" {key_hash('kind', 'value')} AS key_hash FROM ({keys})"
-    )
-    db.execute("DROP TABLE read")
+    check_reference(reference)
+    _read(db, records, kinds)
     # First by the hash alone: the wide columns of the reference stay out of the large join.
-    file = str(reference)
+    file = [str(reference)]
     db.execute(
-        "CREATE TEMP TABLE likely AS SELECT number, file_row_number AS place"
+        "CREATE TEMP TABLE likely AS SELECT keys.rowid AS number, file_row_number AS place"
         " FROM read_parquet($1, file_row_number = true) JOIN keys USING (key_hash)",
-        [file],
+        file,
     )
+    # One value may stand under two kinds of the record: it counts for the first.
     db.execute(
-        "CREATE TEMP TABLE hits AS SELECT k.row, k.bit, r.person_id, r.last_name"
+        "CREATE TEMP TABLE hits AS SELECT k.row, min(k.bit) AS bit, r.person_id, r.last_name"
         " FROM read_parquet($1, file_row_number = true) r"
-        " JOIN (FROM likely JOIN keys USING (number)) k"
-        " ON r.file_row_number = k.place AND r.kind = k.kind AND r.value = k.value",
-        [file],
+        " JOIN (FROM likely JOIN keys ON keys.rowid = likely.number) k"
+        " ON r.file_row_number = k.place AND r.kind = k.space AND r.value = k.value"
+        " GROUP BY k.row, k.place, r.person_id, r.last_name",
+        file,
     )
     db.execute(
         "CREATE TEMP TABLE people AS SELECT row, person_id,"
@@ -301,11 +284,30 @@ def _find(
     )
 
 
-def _values(kind: str, earlier: Sequence[str]) -> str:
-    """The SQL of a kind's values that no earlier kind of the same space has."""
-    same = [other for other in earlier if key_space(other) == key_space(kind) and kind != NICKNAME]
-    taken = " || ".join(same)
-    return f"list_filter({kind}, lambda v: NOT list_contains({taken}, v))" if same else kind
+def _read(
+    db: duckdb.DuckDBPyConnection, records: pa.RecordBatchReader, kinds: Sequence[str]
+) -> None:
+    """Fill `records`, and `keys`: row, bit of the kind, space, value and hash."""
+    db.execute(
+        "CREATE TEMP TABLE records (row BIGINT, key VARCHAR, tried INTEGER, last_name VARCHAR[]);"
+        "CREATE TEMP TABLE keys"
+        " (row BIGINT, bit INTEGER, space VARCHAR, value VARCHAR, key_hash UBIGINT)"
+    )
+    tried = " | ".join(
+        f"CASE WHEN len({kind}) > 0 THEN {1 << bit} ELSE 0 END" for bit, kind in enumerate(kinds)
+    )
+    start = 0
+    # Batch by batch: DuckDB would read far ahead of what it can store, outside its limit.
+    for batch in records:
+        rows = pa.array(range(start, start + batch.num_rows), pa.int64())
+        db.register("found", pa.Table.from_batches([batch]).append_column("row", rows))
+        db.execute(f"INSERT INTO records SELECT row, key, {tried}, last_name FROM found")
+        db.register("found", keys(batch, kinds))
+        db.execute(
+            f"INSERT INTO keys SELECT place + $1, bit, space, value, {HASH} FROM found", [start]
+        )
+        start += batch.num_rows
+    db.unregister("found")
 
 
 def _decisions(db: duckdb.DuckDBPyConnection, kinds: Sequence[str], matching: Matching) -> pa.Table:

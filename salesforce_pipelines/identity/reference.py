@@ -1,43 +1,34 @@
 """The keys of a provider's people, written once for each version of its data."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from salesforce_pipelines.config.models import IDENTIFIER_KINDS
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.identity.duckdb_session import load, session
+from salesforce_pipelines.identity import duckdb_session
 from salesforce_pipelines.identity.identifiers import SCHEMA, identifiers, rules_version
+from salesforce_pipelines.identity.keys import HASH, hash_version, keys
 from salesforce_pipelines.identity.people import PeopleProvider
 
-# A value that more people have than this identifies nobody.
 SHARED_BY = 100
-_LAYOUT = "2"  # Raise it with every change of the file's columns.
-_STAMP = b"salesforce_pipelines.reference"
+"""A value that more people have than this identifies nobody."""
 
-# An address is an address, whatever column it stands in.
-_SPACES = {
-    "email": ("work_email", "personal_email"),
-    "phone": ("phone",),
-    "linkedin_url": ("linkedin_url",),
-    "name_company": ("name_company",),
-}
-_LAST_NAME = "nullif(array_to_string(last_name, ' '), '')"
-
-
-def key_hash(space: str, value: str) -> str:
-    """The SQL of a key's 64-bit hash: half an MD5, the same in every version of every engine."""
-    return f"md5_number_lower({space} || ':' || {value})"
-
-
-def key_space(kind: str) -> str:
-    """The kind of key in the reference that an identifier of a record is looked up as."""
-    if kind == "name_company_nickname":
-        return "name_company"
-    return next(space for space, kinds in _SPACES.items() if kind in kinds)
+_REFERENCE = pa.schema(
+    {
+        "kind": pa.string(),
+        "key_hash": pa.uint64(),
+        "value": pa.string(),
+        "person_id": pa.string(),
+        "last_name": pa.string(),
+    }
+)
 
 
 def reference_for(
@@ -50,7 +41,7 @@ def reference_for(
 ) -> Path:
     """The reference of the provider's present data; made if the folder does not have it yet.
 
-    References of its older data are removed, except the newest one, which may be in use.
+    References of its older data are removed, except the newest, which may be in use.
 
     Args:
         provider: Whose people.
@@ -63,25 +54,18 @@ def reference_for(
         PipelineError: The provider's data cannot be read, or changed meanwhile.
     """
     version = provider.version()
-    fields = provider.identifiers
-    parts = [version, fields.model_dump_json(), provider.separator or "", region, rules_version()]
-    stamp = hashlib.sha256("\n".join([_LAYOUT, *parts]).encode()).hexdigest()[:16]
+    stamp = _stamp(provider, version, region)
     path = folder / f"{provider.name}-{stamp}.parquet"
     if path.exists():
         return path
-
-    def people() -> Iterator[pa.RecordBatch]:
-        for batch in provider.people(fields.columns()):
-            found = identifiers(
-                batch, fields, key="person_id", region=region, separator=provider.separator
-            )
-            yield from found.to_batches()
-        if provider.version() != version:
-            raise PipelineError(f"the data of {provider.name} changed while they were read; retry")
-
     older = sorted(folder.glob(f"{provider.name}-*.parquet"), key=lambda file: file.stat().st_mtime)
-    reader = pa.RecordBatchReader.from_batches(SCHEMA, people())
-    build_reference(reader, path, stamp=stamp, memory_limit=memory_limit, temp_dir=temp_dir)
+    build_reference(
+        pa.RecordBatchReader.from_batches(SCHEMA, _identified(provider, version, region)),
+        path,
+        stamp=stamp,
+        memory_limit=memory_limit,
+        temp_dir=temp_dir,
+    )
     for file in older[:-1]:
         file.unlink(missing_ok=True)
     return path
@@ -112,39 +96,102 @@ def build_reference(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    keys = " UNION ALL ".join(
-        f"SELECT '{space}' AS kind, unnest(list_distinct({' || '.join(kinds)})) AS value,"
-        f" key AS person_id, {_LAST_NAME if space == 'phone' else 'NULL'} AS last_name FROM people"
-        for space, kinds in _SPACES.items()
-    )
+    final = draft.with_suffix(".final")
     try:
-        with session(memory_limit=memory_limit, temp_dir=temp_dir) as db:
-            load(db, "CREATE TEMP TABLE people AS SELECT * FROM source", people)
-            db.execute(
-                f"CREATE TEMP TABLE keys AS SELECT kind, {key_hash('kind', 'value')} AS key_hash,"
-                f" value, person_id, last_name FROM ({keys})"
-            )
-            db.execute(
-                "CREATE TEMP TABLE shared AS SELECT kind, key_hash, value FROM keys"
-                " SEMI JOIN (SELECT key_hash FROM keys GROUP BY ALL HAVING count(*) > $1)"
-                " USING (key_hash) GROUP BY ALL HAVING count(*) > $1",
-                [shared_by],
-            )
-            db.execute(
-                "COPY (SELECT * FROM keys ANTI JOIN shared USING (key_hash, kind, value)"
-                " UNION ALL SELECT *, NULL, NULL FROM shared)"
-                f" TO '{_quoted(draft)}' (FORMAT parquet, COMPRESSION zstd,"
-                f" KV_METADATA {{'{_STAMP.decode()}': '{_quoted(stamp)}'}})"
-            )
+        with duckdb_session.session(memory_limit=memory_limit, temp_dir=temp_dir) as db:
+            _write(draft, (_hashed(db, batch) for batch in people), stamp)
+            if _find_shared(db, draft, shared_by):
+                rows = db.sql(
+                    f"SELECT * FROM read_parquet('{_quoted(draft)}')"
+                    " ANTI JOIN shared USING (key_hash, kind, value)"
+                    " UNION ALL SELECT kind, key_hash, value, NULL, NULL FROM shared"
+                ).to_arrow_reader(100_000)
+                _write(final, (pa.Table.from_batches([batch]) for batch in rows), stamp)
+                final.replace(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+        final.unlink(missing_ok=True)
 
 
 def reference_stamp(path: Path) -> str:
     """What a reference was made from."""
-    return str(pq.read_metadata(path).metadata[_STAMP].decode())
+    return str(pq.read_metadata(path).metadata[b"stamp"].decode())
 
 
-def _quoted(text: object) -> str:
-    return str(text).replace("'", "''")
+def check_reference(path: Path) -> None:
+    """Refuse a reference whose hashes cannot be compared with those of this DuckDB.
+
+    Raises:
+        PipelineError: Another version made it.
+    """
+    made_by = pq.read_metadata(path).metadata[b"hash"].decode()
+    if made_by != hash_version():
+        raise PipelineError(
+            f"{path}: made by {made_by}, but this is {hash_version()}; delete the file, "
+            "and the next matching makes it anew"
+        )
+
+
+def _stamp(provider: PeopleProvider, version: str, region: str) -> str:
+    parts = [
+        version,
+        provider.identifiers.model_dump_json(),
+        provider.separator or "",
+        region,
+        rules_version(),
+        hash_version(),
+        " ".join(_REFERENCE.names),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _identified(provider: PeopleProvider, version: str, region: str) -> Iterator[pa.RecordBatch]:
+    fields = provider.identifiers
+    for batch in provider.people(fields.columns()):
+        found = identifiers(
+            batch, fields, key="person_id", region=region, separator=provider.separator
+        )
+        yield from found.to_batches()
+    if provider.version() != version:
+        raise PipelineError(f"the data of {provider.name} changed while they were read; try again")
+
+
+def _hashed(db: duckdb.DuckDBPyConnection, people: pa.RecordBatch) -> pa.Table:
+    """The rows of the reference for some people."""
+    found = keys(people, IDENTIFIER_KINDS)
+    of_phone = pc.equal(found["space"], "phone")
+    names = pc.binary_join(people.column("last_name"), " ").take(found["place"])
+    told = pc.and_(of_phone, pc.not_equal(names, ""))
+    found = found.append_column("person_id", people.column("key").take(found["place"]))
+    found = found.append_column("last_name", pc.if_else(told, names, pa.scalar(None, pa.string())))
+    db.register("found", found)
+    return db.sql(
+        f"SELECT space AS kind, {HASH} AS key_hash, value, person_id, last_name FROM found"
+    ).to_arrow_table()
+
+
+def _find_shared(db: duckdb.DuckDBPyConnection, file: Path, shared_by: int) -> bool:
+    """Fill the table `shared` with the values of too many people; whether there is any."""
+    rows = f"read_parquet('{_quoted(file)}')"
+    db.execute(
+        f"CREATE TEMP TABLE often AS SELECT key_hash FROM {rows}"
+        f" GROUP BY ALL HAVING count(*) > {shared_by}"
+    )
+    db.execute(
+        f"CREATE TEMP TABLE shared AS SELECT kind, key_hash, value FROM {rows}"
+        " SEMI JOIN often USING (key_hash) GROUP BY ALL"
+        f" HAVING count(DISTINCT person_id) > {shared_by}"
+    )
+    return bool(db.execute("FROM shared LIMIT 1").fetchall())
+
+
+def _write(path: Path, tables: Iterable[pa.Table], stamp: str) -> None:
+    with pq.ParquetWriter(path, _REFERENCE, compression="zstd") as writer:
+        writer.add_key_value_metadata({"stamp": stamp, "hash": hash_version()})
+        for table in tables:
+            writer.write_table(table.cast(_REFERENCE))
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

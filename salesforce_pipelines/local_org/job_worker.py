@@ -28,6 +28,7 @@ class JobWorker:
 
     def start(self) -> None:
         """Begin to work, first on what an earlier run of the server left."""
+        Jobs(self._org).delete_expired()
         for thread in self._threads:
             thread.start()
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from salesforce_pipelines.local_org.errors import not_found
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.records import rest_datetime
+from salesforce_pipelines.local_org.store import stamp
 
 KEY_PREFIX = "750"
+_KEPT_DAYS = 7
 TERMINAL = frozenset({"JobComplete", "Failed", "Aborted"})
 DELIMITERS = {
     "BACKQUOTE": "`",
@@ -124,6 +127,14 @@ class Jobs:
         """Whether somebody has aborted or deleted a job meanwhile."""
         rows = self._org.state.rows("SELECT state FROM job WHERE id = ?", [job.id])
         return not rows or rows[0][0] == "Aborted"
+
+    def delete_expired(self) -> None:
+        """Forget the jobs whose results need not be kept any longer."""
+        oldest = stamp(self._org.store.clock() - timedelta(days=_KEPT_DAYS))
+        for kind in ("query", "ingest"):
+            for job in self.all(kind):
+                if job.body["createdDate"] < oldest:
+                    self.delete(job)
 
     def delete(self, job: Job) -> None:
         """Forget a job and remove its files."""

@@ -78,7 +78,7 @@ def running_org(
         try:
             url = output.address(startup_timeout)
             org = RunningOrg(url, settings.client_id, settings.client_secret, home, process)
-        except PipelineError:
+        except BaseException:  # also Ctrl+C while it generates: Popen would leave it running
             process.kill()
             raise
         try:

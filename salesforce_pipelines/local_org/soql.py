@@ -204,9 +204,9 @@ class _TreeBuilder(Transformer[Token, Query]):
             alias=alias,
             scope=scope,
             where=where,
-            group_by=group or (),
+            group_by=group,
             having=having,
-            order_by=order or (),
+            order_by=order,
             limit=limit,
             offset=offset,
         )
@@ -222,10 +222,10 @@ class _TreeBuilder(Transformer[Token, Query]):
         name, alias = children
         return (str(name), _place(name)), alias and str(alias)
 
-    def scope(self, children: list[Token]) -> str:
-        return str(children[0])
+    def scope(self, children: list[Token | None]) -> str | None:
+        return children[0] and str(children[0])
 
-    def where(self, children: list[Condition]) -> Condition:
+    def where(self, children: list[Condition | None]) -> Condition | None:
         return children[0]
 
     having = where
@@ -241,8 +241,8 @@ class _TreeBuilder(Transformer[Token, Query]):
         first = None if nulls is None else nulls.upper().endswith("FIRST")
         return Ordering(operand, direction is not None and direction.upper() == "DESC", first)
 
-    def limit(self, children: list[Token]) -> int:
-        return int(children[0])
+    def limit(self, children: list[Token | None]) -> int | None:
+        return None if children[0] is None else int(children[0])
 
     offset = limit
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.building import build_home
 from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
+from salesforce_pipelines.local_org.jobs import Jobs
 from salesforce_pipelines.local_org.org import Org, Settings
 
 Records = list[tuple[str, dict[str, Any]]]
@@ -301,3 +303,44 @@ def test_loads_that_make_no_sense(tmp_path: Path) -> None:
         parse_load(str(tmp_path / "nowhere.csv"))
     with pytest.raises(PipelineError, match="only Account, Contact, Lead can be loaded, not Task"):
         parse_load(f"Task={tmp_path}")
+
+
+def test_jobs_are_forgotten_after_a_week(tmp_path: Path) -> None:
+    home = built(tmp_path / "home", records=[])
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    org = Org(home, Settings(), clock=lambda: moment)
+    jobs = Jobs(org)
+    old = jobs.add("query", "JobComplete", {}, {})
+    jobs.file(old, "csv").write_text("x")
+    moment += timedelta(days=6)
+    young = jobs.add("query", "JobComplete", {}, {})
+    moment += timedelta(days=2)
+    jobs.delete_expired()
+    assert [job.id for job in jobs.all("query")] == [young.id]
+    assert not jobs.file(old, "csv").exists()
+    org.close()
+
+
+def test_a_session_ends_two_hours_after_its_last_use(tmp_path: Path) -> None:
+    home = built(tmp_path / "home", records=[])
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    org = Org(home, Settings(), clock=lambda: moment)
+    token = org.state.open_session(org.store.org_id, org.store.admin_id, "client").token
+    for _ in range(3):
+        moment += timedelta(minutes=90)
+        assert org.state.session(token)
+    moment += timedelta(minutes=121)
+    assert org.state.session(token) is None
+    org.close()
+
+
+def test_calls_are_counted_for_a_day(tmp_path: Path) -> None:
+    home = built(tmp_path / "home", records=[])
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    org = Org(home, Settings(), clock=lambda: moment)
+    assert [org.state.count_call() for _ in range(3)] == [1, 2, 3]
+    moment += timedelta(hours=23)
+    assert org.state.count_call() == 4
+    moment += timedelta(hours=1)
+    assert org.state.calls_used() == 1
+    org.close()
