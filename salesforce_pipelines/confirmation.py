@@ -13,16 +13,19 @@ from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
 UNITS = {PlanKind.ENRICHMENT: "credits", PlanKind.PUSH: "cells"}
 """What a plan of each kind asks a person to agree to."""
 
+_CHECK = "decided"
+
 
 def how_to_confirm(plan: Plan) -> dg.MarkdownMetadataValue:
     """What a person types to confirm a plan: in the launchpad, or on the command line."""
     return dg.MetadataValue.md(
-        f"In the launchpad of job `confirm_{plan.kind.value}`:\n\n"
+        f"Open the job `confirm_{plan.kind.value}`, press Materialize and enter:\n\n"
         f"```yaml\nops:\n  {plan.kind.value}_confirmation:\n    config:\n"
         f"      plan_id: {plan.id}\n      {UNITS[plan.kind]}: {plan.amount}\n"
         "      confirmed_by: your name\n```\n\n"
         "or on the command line:\n\n"
-        f"```\nsalesforce-pipelines confirm {plan.id} --amount {plan.amount} --by 'your name'\n```"
+        f"```\nsalesforce-pipelines confirm {plan.id} \\\n"
+        f"    --amount {plan.amount} --by 'your name'\n```"
     )
 
 
@@ -44,17 +47,13 @@ def waiting_check(kind: PlanKind, stream: str, asset: dg.AssetKey) -> dg.AssetCh
 
     @dg.asset_check(
         asset=asset,
-        name="decided",
+        name=_CHECK,
         additional_deps=[dg.AssetKey(f"{kind.value}_confirmation")],
         description="No plan waits for a person's decision. A warning, not a failure: waiting is "
         "what an unconfirmed plan is meant to do.",
     )
     def decided(ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
-        waiting = [
-            plan
-            for plan in plans.open_plans(ledger, kind)
-            if plan.stream == stream and plan.status is PlanStatus.PROPOSED
-        ]
+        waiting = _waiting(ledger, kind, stream)
         if not waiting:
             return dg.AssetCheckResult(passed=True)
         plan = waiting[0]
@@ -90,11 +89,32 @@ def claimed(
         waiting = [plan for plan in open_plans if plan.stream == stream]
         raise PipelineError(_nothing_confirmed(kind, stream, waiting))
     plan = plans.claim(ledger, ready[0].id, run_id=run_id, abandoned=ended(context.instance))
+    _tell_check(context.instance, ledger, plan)
     try:
         yield plan
     except BaseException:
         plans.release(ledger, plan.id, run_id=run_id)
         raise
+
+
+def _tell_check(instance: dg.DagsterInstance, ledger: Ledger, plan: Plan) -> None:
+    """Pass the plan's check, which ran when the plan waited and would warn until the next plan."""
+    if not _waiting(ledger, plan.kind, plan.stream):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey([f"{plan.kind.value}_plan", *plan.stream.split("/")]),
+                check_name=_CHECK,
+                passed=True,
+            )
+        )
+
+
+def _waiting(ledger: Ledger, kind: PlanKind, stream: str) -> list[Plan]:
+    return [
+        plan
+        for plan in plans.open_plans(ledger, kind)
+        if plan.stream == stream and plan.status is PlanStatus.PROPOSED
+    ]
 
 
 def ended(instance: dg.DagsterInstance) -> Callable[[str], bool]:

@@ -15,6 +15,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SAMPLE_ROWS = 5
+_MASKED_LENGTH = 16
+# With the Ids, two columns are what the page of an asset shows without scrolling sideways.
+_SAMPLE_COLUMNS = 2
 
 
 def explained(compute: Callable[P, R]) -> Callable[P, R]:
@@ -37,13 +40,13 @@ def masked(value: object) -> str:
         return "∅"
     text = " ".join(str(value).split())
     shown = "".join("•" if char.isalnum() and at > 0 else char for at, char in enumerate(text))
-    return shown if len(shown) <= 24 else shown[:23] + "…"
+    return shown if len(shown) <= _MASKED_LENGTH else shown[: _MASKED_LENGTH - 1] + "…"
 
 
-def sample(log: ChangeLog, columns: Sequence[str]) -> dg.TableMetadataValue:
-    """A few rows of a table, every value but its Ids masked."""
+def sample(log: ChangeLog, columns: Sequence[str]) -> dg.MetadataValue[Any]:
+    """A few rows of a table with the first of these columns, every value but its Ids masked."""
     records: list[dict[str, Any]] = []
-    reader = log.current(list(dict.fromkeys(["Id", *columns])))
+    reader = log.current(list(dict.fromkeys(["Id", *columns[:_SAMPLE_COLUMNS]])))
     for batch in reader:
         records += batch.slice(0, SAMPLE_ROWS - len(records)).to_pylist()
         if len(records) >= SAMPLE_ROWS:
@@ -54,11 +57,16 @@ def sample(log: ChangeLog, columns: Sequence[str]) -> dg.TableMetadataValue:
     )
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table in the UI; keep it to a few narrow columns, the UI clips wide ones."""
+def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Rows as a table in the UI, or the word none.
+
+    Keep it to a few narrow columns: wide ones have to be scrolled into view.
+    """
     records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
     names = list(dict.fromkeys(name for record in records for name in record.data))
-    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names or ["(none)"]])
+    if not names:
+        return dg.MetadataValue.text("none")
+    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names])
     return dg.MetadataValue.table(records=records, schema=schema)
 
 
@@ -68,18 +76,26 @@ def _cell(value: object) -> str | int | float | bool | None:
     return str(value)
 
 
-def columns(schema: pa.Schema) -> dg.TableSchema:
-    """An Arrow schema as the UI's table of columns."""
+def columns(schema: pa.Schema, about: Mapping[str, str]) -> dg.TableSchema:
+    """An Arrow schema as the UI's table of columns, with what is known about them."""
     return dg.TableSchema(
-        columns=[dg.TableColumn(field.name, type=str(field.type)) for field in schema]
+        columns=[
+            dg.TableColumn(field.name, type=str(field.type), description=about.get(field.name))
+            for field in schema
+        ]
     )
 
 
-def of_table(log: ChangeLog) -> dict[str, Any]:
-    """Row count, columns and place of a table, under the keys that Dagster's UI knows."""
+def of_table(log: ChangeLog, about: Mapping[str, str]) -> dict[str, Any]:
+    """Row count, columns and place of a table, under the keys that Dagster's UI knows.
+
+    Args:
+        log: The table.
+        about: What its columns mean, by name; columns may be left out.
+    """
     return {
         "dagster/row_count": log.count(),
-        "dagster/column_schema": columns(log.schema()),
+        "dagster/column_schema": columns(log.schema(), about),
         "table": dg.MetadataValue.text(log.name),
     }
 

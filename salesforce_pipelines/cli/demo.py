@@ -316,9 +316,9 @@ class _Story:
         return [codes[record] for record in records]
 
 
-def _rows(metadata: dg.TableMetadataValue) -> list[dict[str, Any]]:
-    """The rows of a table in a materialization's metadata."""
-    return [dict(record.data) for record in metadata.records]
+def _rows(metadata: dg.TableMetadataValue | str) -> list[dict[str, Any]]:
+    """The rows of a table in a materialization's metadata, where an empty one is a word."""
+    return [] if isinstance(metadata, str) else [dict(record.data) for record in metadata.records]
 
 
 def _ids(session: OrgSession, sobject: str, where: str, limit: int) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
 from salesforce_pipelines.confirmation import claimed, decided, how_to_confirm, waiting_check
@@ -18,6 +19,14 @@ from salesforce_pipelines.store.tables import Tables
 
 GROUP = "enrichment"
 CONFIRMATION_KEY = dg.AssetKey("enrichment_confirmation")
+_ABOUT = {
+    "Id": "The record's Id in the org.",
+    "person_id": "The provider's person.",
+    "identifier": "The identifier by which the record was matched.",
+    "provider_updated_at": "How old the provider says the person's data are.",
+    "provider_version": "Which state of the provider's data these are.",
+    "plan_id": "The confirmed plan that paid for them.",
+}
 
 
 def plan_key(sobject: str) -> dg.AssetKey:
@@ -91,20 +100,21 @@ def _plan_metadata(drawn: EnrichmentPlan) -> dict[str, Any]:
         "credits": drawn.credits,
     }
     if drawn.plan is None:
-        return found | {"status": "nothing to enrich, nothing to confirm"}
-    return found | {
-        "plan_id": drawn.plan.id,
+        return {"status": "nothing to enrich, nothing to confirm"} | found
+    # What a person decides on comes first, the rest below it.
+    return {
         "status": drawn.plan.status.value,
+        "plan_id": drawn.plan.id,
         "to_confirm": how_to_confirm(drawn.plan),
-    }
+    } | found
 
 
 class EnrichmentDecision(dg.Config):
     """A person's decision about one enrichment plan. Nothing is filled in for them."""
 
-    plan_id: str
-    credits: int
-    confirmed_by: str
+    plan_id: str = Field(description="The plan's id, as its asset shows it.")
+    credits: int = Field(description="Exactly the credits that the plan asks for.")
+    confirmed_by: str = Field(description="Who decides; kept with the plan.")
 
 
 def build_confirmation(pipelines: Pipelines) -> dg.AssetsDefinition:
@@ -159,13 +169,13 @@ def build_enriched(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         log = tables.log(f"enriched/{stream}")
         return dg.MaterializeResult(
             metadata={
-                **of_table(log),
+                **of_table(log, _ABOUT),
                 "plan_id": plan.id,
                 "confirmed_by": plan.decided_by or "",
                 "enriched": done.records,
                 "credits_charged": done.credits,
                 "not_found": done.not_found,
-                "sample": sample(log, columns[:4]),
+                "sample": sample(log, columns),
             }
         )
 

@@ -2,7 +2,13 @@
 
 import dagster as dg
 
-from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
+from salesforce_pipelines.config.models import (
+    TABLE_NAMES,
+    IdentifierKind,
+    Identifiers,
+    NameCompany,
+    Pipelines,
+)
 from salesforce_pipelines.identity import identifying
 from salesforce_pipelines.identity.people import PeopleProvider
 from salesforce_pipelines.pull.assets import pulled_key
@@ -12,6 +18,24 @@ from salesforce_pipelines.store.tables import Tables
 GROUP = "identity"
 COVERAGE_FLOOR = 0.5
 """The share of records with an identifier below which the coverage check warns."""
+
+
+_ABOUT_IDENTIFIERS = {
+    "Id": "The record's Id in the org.",
+    "name_company": "First name, last name and company.",
+    "name_company_nickname": "The same with the other forms of the first name.",
+    "last_name": "To tell people apart who share an address; nobody is found by it.",
+}
+_ABOUT_MATCHES = {
+    "Id": "The record's Id in the org.",
+    "status": "matched, ambiguous (a person has to look) or unmatched.",
+    "person_id": "The provider's person; empty unless matched.",
+    "identifier": "The kind that decided: the first in order that hit anybody.",
+    "agreeing": "Other kinds that point at the same person.",
+    "disagreeing": "Kinds that point only at other people.",
+    "candidates": "How many people the deciding kind hit.",
+    "reason": "The same in words, without people's data.",
+}
 
 
 def people_key(pipelines: Pipelines) -> dg.AssetKey:
@@ -63,7 +87,7 @@ def build_identifiers(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition
         description=f"Emails, telephones, LinkedIn profiles and name with company of the {stream}, "
         "normalised so that they can be compared. Only records that changed are done again.",
         metadata={
-            kind: dg.MetadataValue.text(str(getattr(person.identifiers, kind)))
+            kind: dg.MetadataValue.text(_sources(person.identifiers, kind))
             for kind in person.identifiers.kinds()
         },
     )
@@ -73,7 +97,7 @@ def build_identifiers(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition
         found = identifying.coverage(tables, stream)
         return dg.MaterializeResult(
             metadata={
-                **of_table(identifying.identifiers_of(tables, stream)),
+                **of_table(identifying.identifiers_of(tables, stream), _ABOUT_IDENTIFIERS),
                 "refreshed": report.refreshed,
                 "removed": report.removed,
                 "coverage": table(_shares(found)),
@@ -81,6 +105,14 @@ def build_identifiers(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition
         )
 
     return normalised_identifiers
+
+
+def _sources(identifiers: Identifiers, kind: IdentifierKind) -> str:
+    """The fields that hold a kind of identifier, as people write them."""
+    found = getattr(identifiers, kind)
+    if isinstance(found, NameCompany):
+        return f"{found.first} + {found.last} + {found.company}"
+    return ", ".join(found)
 
 
 def _shares(found: dict[str, int]) -> list[dict[str, object]]:
@@ -118,7 +150,7 @@ def build_matches(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         reasons = [{"reason": reason, "records": n} for reason, n in report.reasons.items()]
         return dg.MaterializeResult(
             metadata={
-                **of_table(identifying.matches_of(tables, stream)),
+                **of_table(identifying.matches_of(tables, stream), _ABOUT_MATCHES),
                 "records": report.records,
                 "matched": report.matched,
                 "ambiguous": report.ambiguous,

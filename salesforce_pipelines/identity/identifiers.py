@@ -380,12 +380,14 @@ def _folded(text: str) -> str:
     text = _visible(text).casefold()
     if text.isascii():
         return text
-    kept, accented = [], False
+    kept, marks_tell = [], False
     for character in unicodedata.normalize("NFKD", text).translate(_LETTERS):
-        if unicodedata.category(character) != "Mn":
+        category = unicodedata.category(character)
+        if category != "Mn":
             # In other scripts a mark makes another letter: Japanese が is not か.
             accented = unicodedata.name(character, "").startswith(("LATIN", "GREEK"))
-        elif accented:
+            marks_tell = category[0] == "L" and not accented
+        elif not marks_tell:
             continue
         kept.append(character)
     return unicodedata.normalize("NFKC", "".join(kept)).casefold()

@@ -6,8 +6,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salesforce_pipelines.config.models import IDENTIFIER_KINDS
-
 NICKNAME = "name_company_nickname"
 """The kind of an identifier that is name and company by another form of the first name."""
 
@@ -15,7 +13,9 @@ NICKNAME = "name_company_nickname"
 _SPACES = {
     "work_email": "email",
     "personal_email": "email",
-    **{kind: kind for kind in IDENTIFIER_KINDS[2:]},
+    "phone": "phone",
+    "linkedin_url": "linkedin_url",
+    "name_company": "name_company",
     NICKNAME: "name_company",
 }
 

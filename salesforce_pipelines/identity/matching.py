@@ -159,7 +159,8 @@ def match(
             " d.candidates, d.reason FROM records r LEFT JOIN ways w USING (row)"
             " JOIN decisions d ON d.tried = r.tried AND d.shared = coalesce(w.shared, 0)"
             " AND d.other_names = coalesce(w.other_names, 0) AND d.way = coalesce(w.way, [])"
-            " LEFT JOIN people p ON p.row = r.row AND p.kinds = d.person"
+            " LEFT JOIN (FROM people WHERE person_id IS NOT NULL) p"
+            " ON p.row = r.row AND p.kinds = d.person"
         )
         batches = rows.to_arrow_reader(50_000)
         open_session = stack.pop_all()

@@ -187,7 +187,8 @@ def _find_shared(db: duckdb.DuckDBPyConnection, file: Path, shared_by: int) -> b
 
 
 def _write(path: Path, tables: Iterable[pa.Table], stamp: str) -> None:
-    with pq.ParquetWriter(path, _REFERENCE, compression="zstd") as writer:
+    repeated = ["kind", "last_name"]
+    with pq.ParquetWriter(path, _REFERENCE, compression="zstd", use_dictionary=repeated) as writer:
         writer.add_key_value_metadata({"stamp": stamp, "hash": hash_version()})
         for table in tables:
             writer.write_table(table.cast(_REFERENCE))

@@ -29,6 +29,7 @@ def emails(texts: pa.StringArray) -> pa.StringArray:
     usual = _all(
         pc.match_substring_regex(lowered, _USUAL_EMAIL),
         pc.less_equal(pc.binary_length(lowered), 64),
+        pc.invert(pc.ends_with(lowered, ".invalid")),
         pc.invert(_is_one_of(local, vocabulary.NO_ADDRESS | vocabulary.ROLES)),
         pc.invert(_is_one_of(label, vocabulary.NO_DOMAIN)),
     )

@@ -15,6 +15,11 @@ from salesforce_pipelines.store.tables import Tables
 
 GROUP = "pull"
 _PROGRESS_ROWS = 50_000
+_ABOUT = {
+    "Id": "The record's Id in the org.",
+    "IsDeleted": "Whether the record was deleted or merged in the org.",
+    "SystemModstamp": "When a person or an automation last changed the record.",
+}
 
 
 def pulled_key(sobject: str) -> dg.AssetKey:
@@ -72,10 +77,10 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         shown = [c for c in person.identifiers.columns() if "." not in c] if person else fields[5:8]
         return dg.MaterializeResult(
             metadata={
-                **of_table(log),
+                **of_table(log, _ABOUT),
                 **_metadata(report),
                 "api_usage": _usage(org),
-                "sample": sample(log, shown[:4]),
+                "sample": sample(log, shown),
             }
         )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.confirmation import claimed, decided, how_to_confirm, waiting_check
@@ -55,7 +56,6 @@ def build_plan(pipelines: Pipelines, stream: Stream) -> dg.AssetsDefinition:
         description=f"Every cell of {stream.sobject} that a push of {stream.name} would write, "
         "with the value before and after and the write rule that decided; and the cells that are "
         "refused, with the reason. Nothing is sent before a person confirms it.",
-        metadata={"fields": ", ".join(stream.mapping)},
     )
     @explained
     def push_plan(
@@ -78,8 +78,7 @@ def _pool(what: str, stream: Stream) -> str:
 def _plan_metadata(drawn: PushPlan) -> dict[str, Any]:
     fields = [
         {
-            "field": name,
-            "rule": mapping.rule.value,
+            "field (rule)": f"{name} ({mapping.rule.value})",
             "write": drawn.cells[name, "write"],
             "refused": drawn.cells[name, "refused"],
         }
@@ -97,20 +96,21 @@ def _plan_metadata(drawn: PushPlan) -> dict[str, Any]:
         "cells_to_write": drawn.writes,
     }
     if drawn.plan is None:
-        return found | {"status": "nothing to write, nothing to confirm"}
-    return found | {
-        "plan_id": drawn.plan.id,
+        return {"status": "nothing to write, nothing to confirm"} | found
+    # What a person decides on comes first, the rest below it.
+    return {
         "status": drawn.plan.status.value,
+        "plan_id": drawn.plan.id,
         "to_confirm": how_to_confirm(drawn.plan),
-    }
+    } | found
 
 
 class PushDecision(dg.Config):
     """A person's decision about one push plan. Nothing is filled in for them."""
 
-    plan_id: str
-    cells: int
-    confirmed_by: str
+    plan_id: str = Field(description="The plan's id, as its asset shows it.")
+    cells: int = Field(description="Exactly the number of cells that the plan would write.")
+    confirmed_by: str = Field(description="Who decides; kept with the plan.")
 
 
 def build_confirmation(pipelines: Pipelines) -> dg.AssetsDefinition:

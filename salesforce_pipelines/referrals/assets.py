@@ -11,6 +11,12 @@ from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.tables import Tables
 
 GROUP = "referrals"
+_ABOUT_LINKS = {
+    "Id": "The Id of the record that carries the link: a Contact, Lead or campaign member.",
+    "code": "The member's code, which the link carries.",
+    "referrals": "Leads that came by the link.",
+    "qualified_referrals": "Those of them that qualified, each counted once.",
+}
 
 
 def members_key(slug: str) -> dg.AssetKey:
@@ -82,12 +88,12 @@ def build_links(pipelines: Pipelines, slug: str, program: Program) -> dg.AssetsD
         log = members.links_of(tables, slug)
         return dg.MaterializeResult(
             metadata={
-                **of_table(log),
+                **of_table(log, _ABOUT_LINKS),
                 "links": report.links,
                 "new_or_changed": report.changed,
                 "referrals": report.referrals,
                 "qualified_referrals": report.qualified,
-                "sample": sample(log, ["link", "referrals", "qualified_referrals"]),
+                "sample": sample(log, ["code", "link"]),
             }
         )
 

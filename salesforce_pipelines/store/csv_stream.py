@@ -25,11 +25,11 @@ class NeverSplitCrLf:
 
     pyarrow loses a byte where a CRLF inside quotes straddles two blocks
     (https://github.com/apache/arrow/issues/51368). A carriage return at the end of a block is held
-    back and starts the next one, so a block may be shorter than asked for; only the end of the
-    source gives an empty one.
+    back and starts the next one. Blocks are otherwise as long as asked for, however little the
+    source gives at a time, as pyarrow takes a row over two blocks at most.
 
     Args:
-        source: Where the bytes come from; short reads are fine. It is not closed here.
+        source: Where the bytes come from. It is not closed here.
     """
 
     def __init__(self, source: Readable) -> None:
@@ -39,31 +39,26 @@ class NeverSplitCrLf:
 
     def peek(self, size: int) -> bytes:
         """The next bytes, `size` of them unless the source ends before; `read` gives them again."""
-        while len(self._ahead) < size and (more := self._source.read(size - len(self._ahead))):
-            self._ahead += more
+        parts, missing = [self._ahead], size - len(self._ahead)
+        while missing > 0 and (more := self._source.read(missing)):
+            parts.append(more)
+            missing -= len(more)
+        self._ahead = b"".join(parts)
         return self._ahead[:size]
 
     def read(self, size: int) -> bytes:
-        """At least one and at most `size` bytes (`size` ≥ 2), or none at the end of the source."""
+        """`size` bytes (at least 2) or one less; fewer, then none, at the end of the source."""
         if size < 2:
             raise ValueError("a block of fewer than two bytes cannot hold a line break")
-        block = self._take(size)
-        while block == b"\r" and (more := self._source.read(size - 1)):
-            block += more
+        block = self.peek(size)
         if len(block) > 1 and block.endswith(b"\r"):
-            self._ahead = b"\r" + self._ahead
             block = block[:-1]
+        self._ahead = self._ahead[len(block) :]
         return block
 
     def close(self) -> None:
         """Mark the stream as closed; the source belongs to who opened it."""
         self.closed = True
-
-    def _take(self, size: int) -> bytes:
-        if not self._ahead:
-            return self._source.read(size)
-        block, self._ahead = self._ahead[:size], self._ahead[size:]
-        return block
 
 
 def open_csv(

@@ -126,8 +126,6 @@ class Ledger:
                 if not inspect(connection).has_schema(SCHEMA):
                     connection.execute(CreateSchema(SCHEMA))
             revision = _revision(connection)
-            if revision == head:
-                return
             if revision not in {None, *(script.revision for script in scripts.walk_revisions())}:
                 raise PipelineError(
                     f"The ledger at {place} was written by a newer release (its version is "

@@ -141,11 +141,12 @@ def test_writers_wait_for_each_other(ledger: Ledger) -> None:
     assert codes(ledger) == ["80"]
 
 
-def test_times_come_back_in_utc(ledger: Ledger) -> None:
-    local = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    add_member(ledger, "a", local)
-    with ledger.read() as connection:
-        stored = connection.execute(select(referral_member.c.enrolled_at)).scalar_one()
-    assert (stored, stored.tzinfo) == (NOON, UTC)
-    with pytest.raises(StatementError, match="time without a time zone"):
-        add_member(ledger, "b", NOON.replace(tzinfo=None))
+def test_times_come_back_in_utc(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")  # the time zone of PostgreSQL's sessions
+    with Ledger.open(ledger_url) as ledger:
+        add_member(ledger, "a", NOON.astimezone(timezone(timedelta(hours=5, minutes=30))))
+        with ledger.read() as connection:
+            stored = connection.execute(select(referral_member.c.enrolled_at)).scalar_one()
+        assert (stored, stored.tzinfo) == (NOON, UTC)
+        with pytest.raises(StatementError, match="time without a time zone"):
+            add_member(ledger, "b", NOON.replace(tzinfo=None))

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -232,6 +232,12 @@ def test_vacuum_removes_what_a_killed_run_left(log: ChangeLog, tmp_path: Path) -
     after = log.state()
     assert after is not None
     assert (after.batch, after.metadata) == (state.batch, state.metadata)
+    # Old commits are forgotten after a while; the newest one must do.
+    DeltaTable(tmp_path / "pulled" / "contacts").create_checkpoint()
+    *old, _ = sorted((tmp_path / "pulled" / "contacts" / "_delta_log").glob("*.json"))
+    for commit in old:
+        commit.unlink()
+    assert log.state() == after
     assert log.append(None, {"watermark": "t2"}).batch == 2
     with pytest.raises(PipelineError, match="at least 1 day"):
         log.vacuum(keep_days=0)
@@ -314,22 +320,34 @@ def test_vacuum_and_compaction_are_no_conflict(log: ChangeLog, write: str) -> No
     assert listed(log.current(["Id", "m"]))[-1] == {"Id": "1", "m": "x"}
 
 
+def at_the_first_write(patch: pytest.MonkeyPatch, event: Callable[[], Any]) -> None:
+    write = batch_writer.BatchWriter.write
+    waiting = [event]
+
+    def write_late(self: batch_writer.BatchWriter, batch: pa.RecordBatch) -> None:
+        if waiting:
+            waiting.pop()()
+        write(self, batch)
+
+    patch.setattr(batch_writer.BatchWriter, "write", write_late)
+
+
 def test_compaction_gives_way_to_a_writer(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
     log.append(rows(Id=["0"]), {})
     log.append(rows(Id=["1"]), {})
-    write = batch_writer.BatchWriter.write
-    written: list[str] = []
-
-    def write_late(self: batch_writer.BatchWriter, batch: pa.RecordBatch) -> None:
-        if not written:
-            written.append("2")
-            log.append(rows(Id=["2"]), {"watermark": "theirs"})
-        write(self, batch)
-
-    monkeypatch.setattr(batch_writer.BatchWriter, "write", write_late)
+    at_the_first_write(monkeypatch, lambda: log.append(rows(Id=["2"]), {"watermark": "theirs"}))
     with pytest.raises(ConcurrentWriteError):
         log.compact()
     assert [row["Id"] for row in listed(log.current())] == ["0", "1", "2"]
+
+
+def test_two_compactions_at_once_fold_once(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.append(rows(Id=["0"]), {})
+    log.append(rows(Id=["1"]), {})
+    at_the_first_write(monkeypatch, log.compact)
+    with pytest.raises(ConcurrentWriteError):
+        log.compact()
+    assert [row["Id"] for row in listed(log.current())] == ["0", "1"]
 
 
 def test_write_on_stale_knowledge_is_refused(log: ChangeLog) -> None:
