@@ -33,7 +33,7 @@ dev: install ## Start the local org and the Dagster UI (http://127.0.0.1:3000)
 	@$(BIN)/salesforce-pipelines dev
 
 test: install ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install format lint types quick ## Format, lint, types and quick tests
 
@@ -48,7 +48,7 @@ types: install
 	@$(BIN)/mypy
 
 quick: install
-	@$(BIN)/python -m pytest -m 'not slow and not browser' -q
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not slow and not browser'
 
 bench: install ## Print the figures (takes some minutes)
 	@$(BIN)/python -m benchmarks.run

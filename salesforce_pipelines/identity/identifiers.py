@@ -355,7 +355,8 @@ def _names_nobody(local: str, domain: str) -> bool:
 
 def _is_made_up(number: phonenumbers.PhoneNumber) -> bool:
     national: str = phonenumbers.national_significant_number(number)
-    if len(set(national[-7:])) == 1 or any(national in sequence for sequence in _SEQUENCES):
+    repeats = len(set(national[-7:])) == 1 or national.startswith("00")
+    if repeats or any(national in sequence for sequence in _SEQUENCES):
         return True
     return number.country_code == 1 and (
         not _NORTH_AMERICAN.fullmatch(national) or national.endswith(_DIRECTORY_ASSISTANCE)

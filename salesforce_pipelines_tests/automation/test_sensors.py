@@ -14,6 +14,8 @@ from salesforce_pipelines.store import plans
 from salesforce_pipelines.store.plans import PlanKind
 from salesforce_pipelines_tests.conftest import CONTACTS, LEADS, SEED, Project, why
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def local_org(tmp_path: Path) -> Iterator[RunningOrg]:

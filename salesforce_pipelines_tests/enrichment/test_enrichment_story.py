@@ -13,6 +13,8 @@ from salesforce_pipelines.store import credits, plans
 from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
 from salesforce_pipelines_tests.conftest import Project, Start, why
 
+pytestmark = pytest.mark.slow
+
 
 def planned(project: Project, stream: str = "contacts") -> Plan:
     project.run("sync")

@@ -336,6 +336,7 @@ TEXTS = st.one_of(
 @settings(max_examples=1000)
 @given(TEXTS)
 @example("A¯")
+@example("00200000000001")
 def test_rules_never_fail_and_hold_still(text):
     for rule in (normalise_email, normalise_linkedin_url, normalise_name, normalise_company):
         value = rule(text)

@@ -17,6 +17,8 @@ from salesforce_pipelines.store import plans
 from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
 from salesforce_pipelines_tests.conftest import CONTACTS, LEADS, SEED, Project, Start, why
 
+pytestmark = pytest.mark.slow
+
 MOVES_BY_ITSELF = {"LastModifiedDate", "LastModifiedById", "SystemModstamp"}
 
 
@@ -59,7 +61,6 @@ def journal(project: Project, stream: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.slow
 def test_the_written_fields_are_exactly_those_of_the_plan_and_no_other_field_moved(
     project: Project,
 ) -> None:
