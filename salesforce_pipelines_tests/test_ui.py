@@ -87,7 +87,7 @@ class Served:
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
         try:
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=90)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

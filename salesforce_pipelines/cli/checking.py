@@ -37,7 +37,12 @@ def check_all(pipelines: Pipelines) -> Iterator[str]:
     finally:
         session.close()
     try:
-        FilePeople(pipelines.enrichment.provider).check()
+        columns = [
+            field.source
+            for person in pipelines.objects.people().values()
+            for field in person.mapping.values()
+        ]
+        FilePeople(pipelines.enrichment.provider).check(list(dict.fromkeys(columns)))
         yield f"people data: {pipelines.enrichment.provider.path.name} can be read"
     except PipelineError as error:
         problems.append(str(error))

@@ -23,7 +23,7 @@ _ABOUT = {
     "Id": "The record's Id in the org.",
     "person_id": "The provider's person.",
     "identifier": "The identifier by which the record was matched.",
-    "provider_updated_at": "How old the provider says the person's data are.",
+    "provider_updated_at": "When the provider last changed the person.",
     "provider_version": "Which state of the provider's data these are.",
     "plan_id": "The confirmed plan that paid for them.",
 }
@@ -95,7 +95,7 @@ def _plan_metadata(drawn: EnrichmentPlan) -> dict[str, Any]:
     ]
     found: dict[str, Any] = {
         "plan": table(totals),
-        "eligible_by_identifier": table(identifiers),
+        "by_identifier": table(identifiers),
         "eligible": drawn.eligible,
         "credits": drawn.credits,
     }

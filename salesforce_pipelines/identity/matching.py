@@ -274,7 +274,7 @@ def _find(
         " coalesce(bit_or(bit) FILTER (NOT another), 0) AS kinds,"
         " coalesce(bit_or(bit) FILTER (another), 0) AS other_names"
         " FROM (SELECT row, person_id, bit, h.last_name IS NOT NULL AND len(r.last_name) > 0"
-        " AND list_has_any(r.last_name, string_split(h.last_name, ' ')) AS another"
+        " AND NOT list_has_any(r.last_name, string_split(h.last_name, ' ')) AS another"
         " FROM hits h JOIN records r USING (row)) GROUP BY ALL"
     )
     db.execute(

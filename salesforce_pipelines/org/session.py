@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import requests
 import tenacity
+import urllib3
 
 from salesforce_pipelines.config.environment import OrgEnvironment, org_environment
 from salesforce_pipelines.config.models import Connection
@@ -172,6 +173,11 @@ class OrgSession:
         response.raw.decode_content = True
         try:
             yield response
+        except urllib3.exceptions.HTTPError as error:
+            raise OrgUnreachableError(
+                f"{what or path}: the connection broke in the middle of the answer "
+                f"({type(error).__name__}); nothing of it is kept. Run it again."
+            ) from error
         finally:
             response.close()
 

@@ -1,7 +1,7 @@
 """Write rules: whether a value may replace the one that stands in the org. Pure decisions."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from salesforce_pipelines.config.models import WriteRule
@@ -144,7 +144,7 @@ def fitted(text: str | None, field: FieldDescribe) -> Value:
         case "picklist":
             return _picked(value, field)
         case "multipicklist":
-            return ";".join(_picked(part.strip(), field) for part in value.split(";"))
+            return _picked_several(value, field)
     if field.length and len(value) > field.length:
         raise UnfitError(f"{len(value)} characters; the field holds {field.length}")
     if field.type == "email" and (value.count("@") != 1 or " " in value):
@@ -163,6 +163,8 @@ def _number(value: str, field: FieldDescribe) -> Value:
         if number != int(number):
             raise UnfitError("not a whole number")
         number = int(number)
+    elif round(number, field.scale) != number:
+        raise UnfitError(f"more than {field.scale} decimals")
     digits = field.precision - field.scale
     if digits > 0 and abs(number) >= 10**digits:
         raise UnfitError(f"more than {digits} digits before the point")
@@ -176,7 +178,15 @@ def _iso(value: str, kind: type[date], example: str) -> str:
         raise UnfitError(f"not {example}") from error
     if isinstance(found, datetime) and found.tzinfo is None:
         raise UnfitError(f"without an offset; write {example}")
-    return found.isoformat()
+    return (found.astimezone(UTC) if isinstance(found, datetime) else found).isoformat()
+
+
+def _picked_several(value: str, field: FieldDescribe) -> str:
+    """In the picklist's own order, in which Salesforce gives them back."""
+    parts = dict.fromkeys(part.strip() for part in value.split(";") if part.strip())
+    rank = {known: at for at, known in enumerate(field.picklist_values)}
+    chosen = [_picked(part, field) for part in parts]
+    return ";".join(sorted(chosen, key=lambda part: rank.get(part, len(rank))))
 
 
 def _picked(value: str, field: FieldDescribe) -> str:

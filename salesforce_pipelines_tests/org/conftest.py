@@ -20,7 +20,10 @@ JSON = "application/json;charset=UTF-8"
 
 @dataclass
 class Scripted:
-    """Answers in order, the last one again and again; and the requests that came."""
+    """Answers in order, the last one again and again; and the requests that came.
+
+    Status 0 cuts the connection before the answer, -1 in the middle of it.
+    """
 
     url: str = ""
     answers: list[tuple[int, str, Any]] = field(default_factory=list)
@@ -61,12 +64,14 @@ def scripted() -> Iterator[Scripted]:
                 self.close_connection = True
                 return
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(status)
+            cut = status == -1
+            self.send_response(200 if cut else status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) + 100 * cut))
             self.send_header("Sforce-Limit-Info", "api-usage=18/5000")
             self.end_headers()
             self.wfile.write(data)
+            self.close_connection = self.close_connection or cut
 
         do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the library's names
 

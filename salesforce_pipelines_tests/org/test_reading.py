@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema
+from salesforce_pipelines.org.errors import OrgUnreachableError
 from salesforce_pipelines.org.reading import RowCountError, batch_of, csv_batches, read
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines_tests.org.conftest import Scripted
@@ -106,3 +107,16 @@ def test_a_compound_field_is_refused_with_its_cure(
         read(
             connect(scripted.url), "Contact", [field("MailingAddress", "address")], bulk_threshold=9
         )
+
+
+def test_a_connection_cut_in_the_middle_of_a_result_is_told(
+    scripted: Scripted, connect: Callable[[str], OrgSession]
+) -> None:
+    scripted.answer(-1, '"Id"\n"003A"\n', "text/csv")
+    session = connect(scripted.url)
+    schema = pa.schema([("Id", pa.string())])
+    with (
+        pytest.raises(OrgUnreachableError, match="broke in the middle of the answer"),
+        session.streamed("/results", what="results") as response,
+    ):
+        list(csv_batches(response.raw, schema))

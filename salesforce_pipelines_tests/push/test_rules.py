@@ -117,6 +117,8 @@ def test_true_is_not_one() -> None:
         ("a", field("picklist", restricted_picklist=True, picklist_values=("a",)), "a"),
         ("z", field("picklist"), "z"),
         ("a; b", field("multipicklist"), "a;b"),
+        ("c;a; ;a", field("multipicklist", picklist_values=("a", "b", "c")), "a;c"),
+        ("2026-01-31T09:00:00+02:00", field("datetime"), "2026-01-31T07:00:00+00:00"),
     ],
 )
 def test_a_value_that_fits(text: str, described: FieldDescribe, value: Value) -> None:
@@ -132,6 +134,7 @@ def test_a_value_that_fits(text: str, described: FieldDescribe, value: Value) ->
         ("nan", field("double", precision=18), "not a number"),
         ("1.5", field("int"), "not a whole number"),
         ("1000", field("double", precision=3), "more than 3 digits"),
+        ("1.005", field("currency", precision=18, scale=2), "more than 2 decimals"),
         ("31.1.2026", field("date"), "not an ISO date"),
         ("2026-02-28T09:00:00", field("datetime"), "without an offset"),
         ("z", field("picklist", restricted_picklist=True, picklist_values=("a",)), "restricted"),
