@@ -16,6 +16,7 @@ from rich.table import Table
 
 from salesforce_pipelines.automation.sensors import plan_targets
 from salesforce_pipelines.cli.runs import JobRun, instance, run_job
+from salesforce_pipelines.cli.terminal import wide_console
 from salesforce_pipelines.config.loading import configuration_path, load
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.confirmation import UNITS
@@ -61,7 +62,7 @@ def tell(command: Command, contacts: int, leads: int) -> None:
     """
     started = perf_counter()
     pipelines = load(configuration_path())
-    console = _console()
+    console = wide_console()
     console.print(f"Starting the local org ({contacts:,} Contacts, {leads:,} Leads, Congress) ...")
     with rehearsal(pipelines, contacts, leads) as org, reached(org), instance() as on:
         console.print(f"The local org answers at {org.url}")
@@ -80,7 +81,7 @@ def tell_congress(command: Command) -> None:
     started = perf_counter()
     os.environ["SALESFORCE_PIPELINES_CONFIG"] = str(_congress() / "pipelines.yaml")
     pipelines = load(configuration_path())
-    console = _console()
+    console = wide_console()
     with rehearsal(pipelines, 0, 0) as org, reached(org), instance() as on:
         story = _Story(console, pipelines, on, command)
         story.first_part()
@@ -105,12 +106,6 @@ def rehearsal(
         port=port,
     ) as org:
         yield org
-
-
-def _console() -> Console:
-    # Without a terminal rich assumes 80 columns, which cuts the tables.
-    width = None if Console().is_terminal else 120
-    return Console(highlight=False, width=width)
 
 
 def _congress() -> Path:

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import dotenv
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from salesforce_pipelines.cli import demo as demo_story
 from salesforce_pipelines.cli.checking import check_all
 from salesforce_pipelines.cli.runs import instance, run_job
+from salesforce_pipelines.cli.terminal import wide_console
 from salesforce_pipelines.cli.ui import interruptible, serve_ui
 from salesforce_pipelines.config.loading import configuration_path, json_schema, load
 from salesforce_pipelines.config.models import Pipelines
@@ -90,7 +90,7 @@ def plans(
         proposed = f"{plan.proposed_at:%Y-%m-%d %H:%M}"
         row = [plan.id, plan.kind.value, plan.stream, plan.status.value, amount, proposed]
         shown.add_row(*row, plan.decided_by or "")
-    Console().print(shown)
+    wide_console().print(shown)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def journal(
         shown.add_row(*(str(value) for value in entry))
     if not shown.row_count:
         raise PipelineError(f"{stream}: the journal has no entry for record {record}")
-    Console().print(shown)
+    wide_console().print(shown)
 
 
 @app.command()

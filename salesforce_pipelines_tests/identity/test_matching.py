@@ -277,7 +277,7 @@ def test_duckdb_decides_as_the_function_does(people_rows, record_rows, order, co
 
 
 @pytest.mark.slow
-@settings(max_examples=400, **SLOW)
+@settings(max_examples=200, **SLOW)
 @CASES
 def test_duckdb_decides_as_the_function_does_in_many_cases(
     people_rows, record_rows, order, conflicts
