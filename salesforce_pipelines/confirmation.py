@@ -13,6 +13,8 @@ from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
 UNITS = {PlanKind.ENRICHMENT: "credits", PlanKind.PUSH: "cells"}
 """What a plan of each kind asks a person to agree to."""
 
+ATTEMPTS = 3
+"""How often a sensor starts a confirmed plan that keeps failing; after that a person does."""
 _CHECK = "decided"
 
 
@@ -53,6 +55,18 @@ def waiting_check(kind: PlanKind, stream: str, asset: dg.AssetKey) -> dg.AssetCh
         "what an unconfirmed plan is meant to do.",
     )
     def decided(ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
+        failing = [
+            plan
+            for plan in plans.confirmed(ledger, kind)
+            if plan.stream == stream and plan.attempts >= ATTEMPTS
+        ]
+        if failing:
+            return dg.AssetCheckResult(
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"plan {failing[0].id} failed {failing[0].attempts} times; see its "
+                "runs, cure the cause, then start it by hand",
+            )
         waiting = _waiting(ledger, kind, stream)
         if not waiting:
             return dg.AssetCheckResult(passed=True)
@@ -92,7 +106,8 @@ def claimed(
     _tell_check(context.instance, ledger, plan)
     try:
         yield plan
-    except BaseException:
+    except Exception:
+        # Not when a person cancels the run: then the plan waits for a person, too.
         plans.release(ledger, plan.id, run_id=run_id)
         raise
 

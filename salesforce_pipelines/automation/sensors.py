@@ -6,7 +6,7 @@ from datetime import datetime
 import dagster as dg
 
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Pipelines
-from salesforce_pipelines.confirmation import ended
+from salesforce_pipelines.confirmation import ATTEMPTS, ended
 from salesforce_pipelines.enrichment import assets as enrichment
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.reading import newest_stamp
@@ -22,8 +22,6 @@ from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.plans import Plan, PlanKind, PlanStatus
 from salesforce_pipelines.store.tables import Tables
 
-ATTEMPTS = 3
-"""How often a sensor starts a confirmed plan that keeps failing; after that a person does."""
 _PLAN_INTERVAL = 10
 
 
@@ -87,7 +85,9 @@ def build_confirmed_plans(pipelines: Pipelines, kind: PlanKind, job: str) -> dg.
         waiting = [
             plan
             for plan in [*plans.confirmed(ledger, kind), *plans.under_way(ledger, kind)]
-            if plan.attempts < ATTEMPTS and _is_claimable(context.instance, plan)
+            if plan.stream in streams(pipelines)
+            and plan.attempts < ATTEMPTS
+            and _is_claimable(context.instance, plan)
         ]
         if not waiting:
             yield dg.SkipReason(f"no confirmed {kind.value} plan waits")
@@ -106,7 +106,11 @@ def _is_claimable(instance: dg.DagsterInstance, plan: Plan) -> bool:
         return True
     if plan.status is not PlanStatus.CLAIMED or plan.claimed_by is None:
         return False
-    return ended(instance)(plan.claimed_by)
+    run = instance.get_run_by_id(plan.claimed_by)
+    # A person who cancelled the run decides when the plan goes on.
+    return ended(instance)(plan.claimed_by) and not (
+        run is not None and run.status is dg.DagsterRunStatus.CANCELED
+    )
 
 
 def plan_targets(pipelines: Pipelines, plan: Plan) -> list[dg.AssetKey]:

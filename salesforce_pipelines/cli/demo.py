@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 from rich.console import Console
@@ -93,6 +94,12 @@ def rehearsal(
     pipelines: Pipelines, contacts: int, leads: int, port: int = 0
 ) -> Iterator[RunningOrg]:
     """The local org with generated and real people, and the provider's file beside it."""
+    if urlsplit(pipelines.connection.login_url).hostname not in ("127.0.0.1", "localhost"):
+        raise PipelineError(
+            f"connection.login_url is {pipelines.connection.login_url}: demo and dev confirm plans "
+            "by themselves or serve a local org, so they run with a configuration for the local "
+            "org only. For your own org: dagster dev -w workspace.yaml"
+        )
     congress = _congress()
     people = pipelines.enrichment.provider.path
     if not people.exists():

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import dagster as dg
 import dotenv
 import typer
+from rich.markup import escape
 from rich.table import Table
 
+from salesforce_pipelines.automation.sensors import plan_targets
 from salesforce_pipelines.cli import demo as demo_story
 from salesforce_pipelines.cli.checking import check_all
 from salesforce_pipelines.cli.runs import instance, run_job
@@ -65,8 +68,9 @@ def check() -> None:
 @app.command(name="run")
 def run_command(job: Annotated[str, typer.Argument(help="The job's name, such as sync.")]) -> None:
     """Run one job to its end in this process."""
+    pipelines = _configuration()
     with instance() as on:
-        done = run_job(_configuration(), job, on)
+        done = run_job(pipelines, job, on, assets=_ready(pipelines, job))
     for asset, metadata in done.metadata.items():
         numbers = {k: v for k, v in metadata.items() if isinstance(v, int | float) and "/" not in k}
         told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
@@ -142,7 +146,10 @@ def release(plan_id: PlanId) -> None:
         found = ledger_plans.find(ledger, plan_id)
         run = None if found.claimed_by is None else on.get_run_by_id(found.claimed_by)
         if run is not None and not run.is_finished:
-            raise PipelineError(f"plan {found.id}: run {run.run_id} is at work on it")
+            raise PipelineError(
+                f"plan {found.id}: run {run.run_id} is at work on it. If its process is dead, "
+                "cancel the run in the Dagster UI (Runs, Terminate) and release the plan again."
+            )
         done = ledger_plans.release(ledger, found.id, run_id=str(found.claimed_by))
     typer.echo(f"{done.kind.value} plan {done.id} of {done.stream}: {done.status.value}")
 
@@ -158,7 +165,7 @@ def journal(
     """
     shown = Table("at", "field", "before", "after", "rule", "plan", "state", "reason")
     for entry in history(Tables(_configuration().storage.tables), stream, record):
-        shown.add_row(*(str(value) for value in entry))
+        shown.add_row(*(escape(str(value)) for value in entry))
     if not shown.row_count:
         raise PipelineError(f"{stream}: the journal has no entry for record {record}")
     wide_console().print(shown)
@@ -212,6 +219,19 @@ def confirm_plan(pipelines: Pipelines, ledger: Ledger, plan_id: str, amount: int
         return ledger_plans.confirm(ledger, found.id, amount=amount, by=by)
     cap = pipelines.enrichment.max_credits_per_plan
     return confirm_enrichment(ledger, found.id, credits=amount, by=by, cap=cap)
+
+
+def _ready(pipelines: Pipelines, job: str) -> list[dg.AssetKey] | None:
+    """Of the jobs that carry out plans, the assets whose plan is confirmed; else everything."""
+    kinds = {"enrich": PlanKind.ENRICHMENT, "push": PlanKind.PUSH}
+    if job not in kinds:
+        return None
+    with _ledger() as ledger:
+        kind = kinds[job]
+        ready = [*ledger_plans.confirmed(ledger, kind), *ledger_plans.under_way(ledger, kind)]
+    if not ready:
+        raise PipelineError(f"no {kind.value} plan is confirmed; see: salesforce-pipelines plans")
+    return [key for plan in ready for key in plan_targets(pipelines, plan)]
 
 
 def _configuration() -> Pipelines:

@@ -35,13 +35,14 @@ def org_environment(connection: Connection) -> OrgEnvironment:
     try:
         found = OrgEnvironment()
     except ValidationError as error:
+        # The error itself holds the values, so it goes no further.
         names = ", ".join(
             "SALESFORCE_" + str(problem["loc"][-1]).upper() for problem in error.errors()
         )
         raise PipelineError(
             f"{names}: set in the environment (or in .env) what the org's app gave you; "
             f"connection.grant is {connection.grant}"
-        ) from error
+        ) from None
     if connection.grant == "refresh_token" and found.refresh_token is None:
         raise PipelineError(
             "SALESFORCE_REFRESH_TOKEN: set it in the environment (or in .env); "

@@ -91,7 +91,8 @@ def _told(path: Path, tree: yaml.Node, problem: ErrorDetails) -> str:
     elif problem["type"] == "missing":
         message = f"the key {problem['loc'][-1]!r} is missing"
     elif problem["type"] == "string_pattern_mismatch":
-        message = f"{problem['input']!r} does not fit the pattern {problem['ctx']['pattern']}"
+        # The value is not repeated: it may be a URL with a password.
+        message = f"the value does not fit the pattern {problem['ctx']['pattern']}"
     return f"{path}:{line}: {key + ': ' if key else ''}{message}"
 
 

@@ -59,6 +59,7 @@ RESERVED_COLUMNS = frozenset(
         "provider_updated_at",
         "plan_id",
         "enriched_at",
+        "columns_read",
     }
 )
 """Columns of enriched records that are ours, so no column of a provider may have their name."""
@@ -238,7 +239,8 @@ class FieldMapping(Model):
 
     @model_validator(mode="after")
     def _not_reserved(self) -> Self:
-        if self.source in RESERVED_COLUMNS:
+        # Tables cannot hold two columns that differ in case alone.
+        if self.source.lower() in {name.lower() for name in RESERVED_COLUMNS}:
             raise ValueError(f"{self.source!r} is a name of our own; rename the provider's column")
         return self
 
@@ -434,7 +436,7 @@ class Pipelines(Model):
     referrals: dict[Slug, Program] = Field(default_factory=dict)
     schedule: Schedule
     sensors: Sensors = Field(default_factory=Sensors)
-    owners: tuple[str, ...] = Field(
+    owners: tuple[Annotated[str, Field(pattern=r"^(team:\w+|[^@\s]+@[^@\s]+)$")], ...] = Field(
         (), description="E-mail addresses, or team:name, shown as the owners of every asset."
     )
 
@@ -464,7 +466,19 @@ class Pipelines(Model):
                 )
         if not self.objects.people():
             raise ValueError("objects: name Contact, Lead or both")
+        self._each_field_has_one_writer()
         return self
+
+    def _each_field_has_one_writer(self) -> None:
+        # Two sources would overwrite each other for ever.
+        writers: dict[tuple[str, str], str] = {}
+        for name, person in self.objects.people().items():
+            for field in person.mapping:
+                _claim(writers, name, field, f"objects.{name}.mapping.{field}")
+        for slug, program in self.referrals.items():
+            for field in program.write_back:
+                key = f"referrals.{slug}.write_back.{field}"
+                _claim(writers, program.member_object(), field, key)
 
     def fields_of(self, name: str) -> tuple[str, ...]:
         """Every field of an sObject that is pulled: configured, or needed by what is configured."""
@@ -489,3 +503,9 @@ class Pipelines(Model):
                 wanted += [program.qualification.field, program.qualification.code_field]
         configured = self.objects.pulled()[name]
         return tuple(dict.fromkeys([*wanted, *configured.fields]))
+
+
+def _claim(writers: dict[tuple[str, str], str], sobject: str, field: str, key: str) -> None:
+    other = writers.setdefault((sobject, field.lower()), key)
+    if other != key:
+        raise ValueError(f"{key}: {other} writes the same field; only one of them may")

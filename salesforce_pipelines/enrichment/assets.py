@@ -56,7 +56,7 @@ def provider_columns(pipelines: Pipelines, sobject: str) -> tuple[str, ...]:
 
 def build_plan(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
     """What an enrichment of one sObject would do and cost."""
-    stream = TABLE_NAMES[sobject]
+    stream, columns = TABLE_NAMES[sobject], provider_columns(pipelines, sobject)
 
     @dg.asset(
         key=plan_key(sobject),
@@ -75,7 +75,7 @@ def build_plan(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         ledger: dg.ResourceParam[Ledger],
         people: dg.ResourceParam[PeopleProvider],
     ) -> dg.MaterializeResult[None]:
-        drawn = plans.draw_up(tables, ledger, people, stream, run_id=context.run.run_id)
+        drawn = plans.draw_up(tables, ledger, people, stream, columns, run_id=context.run.run_id)
         return dg.MaterializeResult(metadata=_plan_metadata(drawn))
 
     return enrichment_plan

@@ -52,17 +52,15 @@ def carry_out(
     Raises:
         PipelineError: The provider's data is not the one that was planned with.
     """
-    if provider.version() != plan.summary["provider_version"]:
-        raise PipelineError(
-            f"plan {plan.id}: the data of provider {provider.name!r} changed since the plan was "
-            "confirmed; plan again. Nothing was spent."
-        )
+    _hold_against(plan, provider, columns)
     done = Enriched()
     log = tables.log(f"enriched/{plan.stream}")
     rows = rows_of(tables, plan.stream).as_of(int(plan.summary["table_version"]))
     for batch in rows.current():
         table = pa.Table.from_batches([batch])
         people = provider.read(pc.unique(table.column("person_id")), columns)
+        # What was read is what was confirmed, or it is not charged.
+        _hold_against(plan, provider, columns)
         done.credits += credits.charge(
             ledger,
             provider=provider.name,
@@ -70,7 +68,7 @@ def carry_out(
             plan_id=plan.id,
             credits_each=provider.credits_per_person,
         )
-        enriched = _enriched(table, people, provider, plan)
+        enriched = _enriched(table, people, provider, plan, columns)
         log.append(enriched, {"plan": plan.id})
         done.records += enriched.num_rows
         done.not_found += table.num_rows - enriched.num_rows
@@ -79,7 +77,24 @@ def carry_out(
     return done
 
 
-def _enriched(table: pa.Table, people: pa.Table, provider: PeopleProvider, plan: Plan) -> pa.Table:
+def _hold_against(plan: Plan, provider: PeopleProvider, columns: Sequence[str]) -> None:
+    """Refuse to go on with other data, or other columns, than the plan was confirmed for."""
+    same_data = provider.version() == plan.summary["provider_version"]
+    if not same_data or sorted(columns) != plan.summary["columns"]:
+        what = "mapped columns" if same_data else f"data of provider {provider.name!r}"
+        raise PipelineError(
+            f"plan {plan.id}: the {what} changed since the plan was confirmed; plan again. "
+            "Nothing more was spent."
+        )
+
+
+def _enriched(
+    table: pa.Table,
+    people: pa.Table,
+    provider: PeopleProvider,
+    plan: Plan,
+    columns: Sequence[str],
+) -> pa.Table:
     joined = table.select(["Id", "person_id", "identifier"]).join(
         people, keys="person_id", join_type="inner"
     )
@@ -92,5 +107,7 @@ def _enriched(table: pa.Table, people: pa.Table, provider: PeopleProvider, plan:
     }
     for name, value in constants.items():
         joined = joined.append_column(name, pa.repeat(value, joined.num_rows))
+    read = pa.scalar(sorted(columns), pa.list_(pa.string()))
+    joined = joined.append_column("columns_read", pa.repeat(read, joined.num_rows))
     now = pa.scalar(datetime.now(UTC), pa.timestamp("ms", tz="UTC"))
     return joined.append_column("enriched_at", pa.repeat(now, joined.num_rows))

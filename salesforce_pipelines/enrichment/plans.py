@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,19 +58,26 @@ def rows_of(tables: Tables, stream: str) -> ChangeLog:
 
 
 def draw_up(
-    tables: Tables, ledger: Ledger, provider: PeopleProvider, stream: str, *, run_id: str
+    tables: Tables,
+    ledger: Ledger,
+    provider: PeopleProvider,
+    stream: str,
+    columns: Sequence[str],
+    *,
+    run_id: str,
 ) -> EnrichmentPlan:
-    """Plan the enrichment of the matched records that were not enriched from this data yet.
+    """Plan the enrichment of the matched records that lack some mapped column of this data.
 
     A person costs once, however many records are theirs; a person bought before costs nothing.
     Deleted records and converted Leads are left out. An older open plan is superseded.
     """
     drawn = EnrichmentPlan(stream)
     version = provider.version()
-    digest = hashlib.sha256(f"{stream}\n{provider.name}\n{version}\n".encode())
+    shown = [stream, provider.name, version, provider.credits_per_person, *sorted(columns)]
+    digest = hashlib.sha256("\n".join(map(str, shown)).encode())
     log = rows_of(tables, stream)
     with duck.connect() as connection:
-        reader = _eligible(connection, tables, ledger, provider, stream, version, drawn)
+        reader = _eligible(connection, tables, ledger, provider, drawn, version, columns)
         batches = _counted(reader, drawn, digest)
         state = log.replace(
             pa.RecordBatchReader.from_batches(ROWS, batches),
@@ -92,6 +99,7 @@ def draw_up(
             "table_version": state.version,
             "provider": provider.name,
             "provider_version": version,
+            "columns": sorted(columns),
         },
         run_id=run_id,
     )
@@ -120,10 +128,11 @@ def _eligible(
     tables: Tables,
     ledger: Ledger,
     provider: PeopleProvider,
-    stream: str,
-    version: str,
     drawn: EnrichmentPlan,
+    version: str,
+    columns: Sequence[str],
 ) -> pa.RecordBatchReader:
+    stream = drawn.stream
     pulled, matches = tables.log(f"pulled/{stream}"), tables.log(f"matches/{stream}")
     for log in (pulled, matches):
         if log.state() is None:
@@ -134,14 +143,13 @@ def _eligible(
     matches.duckdb_view(connection, "matches", ["Id", "status", "person_id", "identifier"])
     enriched = tables.log(f"enriched/{stream}")
     if enriched.state() is None:
-        connection.sql("CREATE VIEW enriched AS SELECT '' AS Id, '' AS person_id, '' AS version")
-    else:
-        columns = ["Id", "person_id", "provider_version"]
-        enriched.duckdb_view(connection, "enriched_all", columns)
         connection.sql(
-            "CREATE VIEW enriched AS "
-            "SELECT Id, person_id, provider_version AS version FROM enriched_all"
+            "CREATE VIEW enriched AS SELECT '' AS Id, '' AS person_id, '' AS provider_version, "
+            "[''] AS columns_read WHERE false"
         )
+    else:
+        wanted = ["Id", "person_id", "provider_version", "columns_read"]
+        enriched.duckdb_view(connection, "enriched", wanted)
     connection.sql("CREATE TEMP TABLE charged (person_id VARCHAR)")
     for batch in credits.charged_people(ledger, provider.name):
         connection.register("batch", pa.Table.from_batches([batch]))
@@ -171,12 +179,17 @@ def _eligible(
             WHERE status = 'matched' AND NOT EXISTS (
                 SELECT 1 FROM enriched
                 WHERE enriched.Id = matches.Id AND enriched.person_id = matches.person_id
-                    AND enriched.version = $version
+                    AND enriched.provider_version = $version
+                    AND list_has_all(enriched.columns_read, $columns)
             )
         )
         ORDER BY Id
         """,
-        {"credits": provider.credits_per_person, "version": version},
+        {
+            "credits": provider.credits_per_person,
+            "version": version,
+            "columns": sorted(columns),
+        },
     ).to_arrow_reader(_BATCH)
 
 

@@ -138,7 +138,8 @@ class FilePeople:
         with self._opened() as file:
             names = header(file.read(BLOCK_SIZE))
         if not names:
-            raise PipelineError(f"{self._path}:1: the file is empty; it needs a header and people")
+            empty = f"{self._path}:1: the file is empty; it needs a header and people"
+            raise PipelineError(first_flaw(self._path) or empty)
         for name, count in Counter(names).items():
             if count > 1:
                 raise PipelineError(f"{self._path}:1: column {name!r} stands twice; rename one")

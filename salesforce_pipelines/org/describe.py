@@ -1,6 +1,6 @@
 """What an sObject and its fields are, as the org describes them to this user."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class SObjectDescribe:
         """The field of this API name, or None where it is missing or hidden."""
         return self.fields.get(name.lower())
 
-    def require(self, names: Iterable[str], needed_by: str) -> list[FieldDescribe]:
+    def require(self, names: Collection[str], needed_by: str) -> list[FieldDescribe]:
         """The fields of these API names.
 
         Raises:
@@ -60,7 +60,13 @@ class SObjectDescribe:
                 f"(needed by {needed_by}). Create it in Setup, correct its API name in "
                 "pipelines.yaml, or give the integration user read access to it."
             )
-        return [self.fields[name.lower()] for name in names]
+        found = [self.fields[name.lower()] for name in names]
+        for name, field in zip(names, found, strict=True):
+            if field.name != name:
+                raise MissingFieldError(
+                    f"{self.name}: write the field {name} as {field.name} (needed by {needed_by})"
+                )
+        return found
 
 
 def describe(session: OrgSession, name: str) -> SObjectDescribe:

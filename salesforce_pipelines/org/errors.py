@@ -153,23 +153,34 @@ def parse_bulk_error(text: str) -> ApiError:
     return ApiError(match[1], match[2], fields)
 
 
-_QUOTES_THE_VALUE = {
-    "INVALID_EMAIL_ADDRESS",
-    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-    "STRING_TOO_LONG",
-    "DUPLICATE_VALUE",
-    "DUPLICATE_EXTERNAL_ID",
-    "INVALID_TYPE_ON_FIELD_IN_RECORD",
-    "JSON_PARSER_ERROR",
-    "NUMBER_OUTSIDE_VALID_RANGE",
+_SAFE = {
+    "API_CURRENTLY_DISABLED",
+    "API_DISABLED_FOR_ORG",
+    "CANNOT_UPDATE_CONVERTED_LEAD",
+    "ENTITY_IS_DELETED",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "INVALID_FIELD",
+    "INVALID_FIELD_FOR_INSERT_UPDATE",
+    "INVALID_SESSION_ID",
+    "INVALID_TYPE",
+    "MALFORMED_QUERY",
+    "NOT_FOUND",
+    "QUERY_TIMEOUT",
+    "REQUEST_LIMIT_EXCEEDED",
+    "REQUIRED_FIELD_MISSING",
+    "SERVER_UNAVAILABLE",
+    "STORAGE_LIMIT_EXCEEDED",
 }
 
 
 def without_values(error: ApiError) -> str:
-    """Salesforce's words without the record's value, which some of its messages repeat."""
-    if error.code in _QUOTES_THE_VALUE:
-        return _named(error.fields) or error.message.partition(":")[0]
-    return " ".join(error.message.split())
+    """Salesforce's words where they never repeat a record's value, else the fields they name.
+
+    OAuth's codes are in lower case; their descriptions hold no values.
+    """
+    if error.code in _SAFE or error.code.islower() or error.code.startswith("HTTP_"):
+        return " ".join(error.message.split())
+    return _named(error.fields) or "its words are left out, they may repeat a value"
 
 
 def _named(fields: Iterable[str]) -> str:

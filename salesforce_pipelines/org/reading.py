@@ -254,7 +254,7 @@ def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         ),
     )
     with reader:
-        for batch in reader:
+        for batch in _parsed(reader):
             if batch.num_rows:
                 columns = [
                     _typed(batch.column(field.name), field.type)
@@ -263,6 +263,16 @@ def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
                     for field in schema
                 ]
                 yield pa.record_batch(columns, schema=schema)
+
+
+def _parsed(reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from reader
+    except pa.ArrowInvalid:
+        # Its words quote the row.
+        raise PipelineError(
+            "a Bulk result is not the CSV that Salesforce describes; nothing of it is kept"
+        ) from None
 
 
 def _prove(what: str, promised: int, landed: int) -> None:

@@ -66,6 +66,7 @@ class OrgSession:
         self._lock = threading.Lock()
         self._token: str | None = None
         self._instance_url = ""
+        self._org_id = ""
         self._attempts = attempts
         self._wait = wait or tenacity.wait_random_exponential(multiplier=0.5, max=30)
         self._server_time: datetime | None = None
@@ -86,6 +87,11 @@ class OrgSession:
     def instance_url(self) -> str:
         """The org's own host, once a token was given."""
         return self._instance_url
+
+    @property
+    def org_id(self) -> str:
+        """The organization's Id, once a token was given."""
+        return self._org_id
 
     @property
     def base_path(self) -> str:
@@ -232,7 +238,8 @@ class OrgSession:
                 raise _RetryableError(final) from error
             raise final from error
         self._note(response)
-        if response.ok or response.status_code == 304:
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if (response.ok and not is_page) or response.status_code == 304:
             return response
         with response:
             raise self._refusal(response, what, replayable)
@@ -277,6 +284,9 @@ class OrgSession:
                 ).json()
                 self._token = str(answer["access_token"])
                 self._instance_url = str(answer["instance_url"]).rstrip("/")
+                # https://login.salesforce.com/id/<organization Id>/<user Id>
+                parts = str(answer.get("id", "")).split("/")
+                self._org_id = parts[-2] if len(parts) > 2 else ""
             return self._token
 
     def _grant(self) -> dict[str, str]:

@@ -59,7 +59,13 @@ def update(session: OrgSession, name: str, updates: Sequence[Update]) -> Iterato
     literal = [one for one in updates if _NULL in one.values.values()]
     rest = [one for one in updates if _NULL not in one.values.values()]
     if len(rest) >= BULK_THRESHOLD:
-        yield from _by_bulk(session, name, rest)
+        by_id = {one.id: one for one in rest}
+        for outcome in _by_bulk(session, name, rest):
+            # A Bulk job works in parallel, so records of one parent lock each other out.
+            if outcome.rejected is not None and _passes(outcome.rejected):
+                literal.append(by_id[outcome.id])
+            else:
+                yield outcome
     else:
         literal = list(updates)
     for start in range(0, len(literal), COLLECTION_LIMIT):
@@ -78,6 +84,8 @@ def _by_collection(session: OrgSession, name: str, part: Sequence[Update]) -> It
                     {"attributes": {"type": name}, "id": one.id, **one.values} for one in waiting
                 ],
             },
+            # Assignment rules run by default and would write an owner that nobody mapped.
+            headers={"Sforce-Auto-Assign": "false"},
             what=f"update of {name}",
         ).json()
         locked = []
@@ -92,6 +100,11 @@ def _by_collection(session: OrgSession, name: str, part: Sequence[Update]) -> It
             return
         waiting = locked
         time.sleep(0.5 * 2**attempt)
+
+
+def _passes(rejected: Rejection) -> bool:
+    """Whether the same update may succeed a little later."""
+    return reaction(ApiError(rejected.code, rejected.message), 400) is Reaction.RETRY
 
 
 def _first_error(answer: dict[str, Any]) -> ApiError:

@@ -8,12 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from salesforce_pipelines.config.models import Pull
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import describe
 from salesforce_pipelines.org.reading import Reading, read
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull.window import Window, next_window
 from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.tables import ChangeLog
+
+_BATCH = 20_000
 
 
 @dataclass
@@ -63,6 +66,12 @@ def pull(
     found = describe(session, sobject).require(fields, f"objects.{sobject} in pipelines.yaml")
     state = log.state()
     known = set() if state is None else set(state.metadata["fields"])
+    if state is not None and state.metadata["org"] != session.org_id:
+        raise PipelineError(
+            f"{log.name}: the table holds records of org {state.metadata['org']}, and "
+            f"{session.login_url} is org {session.org_id}. Give each org a storage of its own in "
+            "pipelines.yaml."
+        )
     full = not known.issuperset(field.name for field in found)
     window = next_window(
         None if full else watermark_of(log),
@@ -82,10 +91,13 @@ def pull(
     metadata = {
         "sobject": sobject,
         "watermark": window.end.isoformat(),
-        "fields": sorted(known.union(reading.schema.names)) if not full else reading.schema.names,
+        # A field that is left out for a while and comes back needs a full pull: what changed
+        # meanwhile was pulled without it.
+        "fields": reading.schema.names,
+        "org": session.org_id,
     }
     if full:
-        rows = _reader(reading, _counted(reading, report))
+        rows = _reader(reading, _everything(reading, log, report))
         log.replace(rows, metadata)
     else:
         rows = _reader(reading, _only_changed(reading, log, window, report))
@@ -98,35 +110,67 @@ def _reader(reading: Reading, batches: Iterator[pa.RecordBatch]) -> pa.RecordBat
     return pa.RecordBatchReader.from_batches(reading.schema, batches)
 
 
-def _counted(reading: Reading, report: PullReport) -> Iterator[pa.RecordBatch]:
-    for batch in reading.batches:
-        report.read += batch.num_rows
-        deleted = _sum(_flags(batch))
-        report.deleted += deleted
-        report.added += batch.num_rows - deleted
-        yield batch
+def _everything(reading: Reading, log: ChangeLog, report: PullReport) -> Iterator[pa.RecordBatch]:
+    """The rows of a full reading, then those of before that the org no longer tells of.
+
+    Salesforce forgets a deleted record after some weeks; the table keeps it, as deleted.
+    """
+    with duck.connect() as connection:
+        connection.execute("CREATE TEMP TABLE seen (Id VARCHAR)")
+        for batch in reading.batches:
+            report.read += batch.num_rows
+            deleted = _sum(_flags(batch))
+            report.deleted += deleted
+            report.added += batch.num_rows - deleted
+            connection.register("batch", pa.Table.from_batches([batch.select(["Id"])]))
+            connection.execute("INSERT INTO seen SELECT Id FROM batch")
+            connection.unregister("batch")
+            yield batch
+        if log.state() is None:
+            return
+        log.duckdb_view(connection, "held")
+        known = set(log.schema().names)
+        columns = ", ".join(_kept(name, known) for name in reading.schema.names)
+        forgotten = connection.sql(f"SELECT {columns} FROM held ANTI JOIN seen USING (Id)")
+        for batch in forgotten.to_arrow_reader(_BATCH):
+            report.deleted += batch.num_rows
+            yield from pa.Table.from_batches([batch]).cast(reading.schema).to_batches()
+
+
+def _kept(name: str, known: set[str]) -> str:
+    if name == "IsDeleted":
+        return "true AS IsDeleted"
+    return f'"{name}"' if name in known else f'NULL AS "{name}"'
 
 
 def _only_changed(
     reading: Reading, log: ChangeLog, window: Window, report: PullReport
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the reading that the table does not hold with the same stamp."""
+    """The rows of the reading that the table does not hold with the same content.
+
+    The stamp alone does not tell: two changes within one second share it.
+    """
     start = window.start
     if start is None:
         raise ValueError("an incremental window has a start")
-    held = log.current(["Id", "SystemModstamp"], where=f"SystemModstamp >= '{start.isoformat()}'")
+    columns = ", ".join(f'"{name}"' for name in reading.schema.names)
     with duck.connect() as connection:
-        known = held.read_all()
-        connection.register("held", known)
+        log.duckdb_view(connection, "pulled", reading.schema.names)
+        connection.execute(
+            f"CREATE TEMP TABLE held AS SELECT Id, hash(row({columns})) AS content FROM pulled "
+            "WHERE SystemModstamp >= ?",
+            [start],
+        )
+        known = connection.sql("SELECT Id FROM held").to_arrow_table().column("Id")
         for batch in reading.batches:
             report.read += batch.num_rows
             connection.register("batch", pa.Table.from_batches([batch]))
             fresh = connection.sql(
-                "SELECT batch.* FROM batch ANTI JOIN held USING (Id, SystemModstamp)"
+                f"SELECT * FROM batch WHERE (Id, hash(row({columns}))) NOT IN (FROM held)"
             ).to_arrow_table()
             connection.unregister("batch")
             report.unchanged += batch.num_rows - fresh.num_rows
-            _count(fresh, known.column("Id"), start, report)
+            _count(fresh, known, start, report)
             yield from fresh.cast(reading.schema).to_batches()
 
 

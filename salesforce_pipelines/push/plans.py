@@ -37,6 +37,20 @@ CELLS = pa.schema(
     ]
 )
 _ROWS = 5_000
+_NUMBERS = {"int", "double", "currency", "percent"}
+REMEMBERED = {
+    "DUPLICATE_VALUE",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "FIELD_FILTER_VALIDATION_EXCEPTION",
+    "FIELD_INTEGRITY_EXCEPTION",
+    "INVALID_EMAIL_ADDRESS",
+    "INVALID_TYPE_ON_FIELD_IN_RECORD",
+    "NUMBER_OUTSIDE_VALID_RANGE",
+    "STRING_TOO_LONG",
+}
+"""Rejections of a value itself; the others (locks, rights, approvals) may be gone tomorrow."""
+REMEMBERED_DAYS = 7
+"""How long a rejected value is not offered again; the org's rules may change, too."""
 
 
 @dataclass
@@ -79,12 +93,13 @@ def draw_up(tables: Tables, ledger: Ledger, guard: Guard, *, run_id: str) -> Pus
     """Decide every cell of a stream against what was pulled, and propose the result.
 
     Cells whose value stands already, or that a rule keeps, are not rows of the plan. Records that
-    are deleted, or Leads that are converted, are left alone. A value that the org rejected before
-    is refused until it or the record's value changes. An older open plan is superseded.
+    are deleted, or Leads that are converted, are left alone. A value that the org rejected for
+    itself is refused for a week, or until it or the record's value changes. An older open plan is
+    superseded.
     """
     stream = guard.stream
     drawn = PushPlan(stream)
-    digest = hashlib.sha256(_rules(stream).encode())
+    digest = hashlib.sha256(rules_of(stream).encode())
     log = cells_of(tables, stream.name)
     rows = pa.RecordBatchReader.from_batches(CELLS, _cells(tables, guard, drawn, digest))
     state = log.replace(rows, {"stream": stream.name})
@@ -99,13 +114,14 @@ def draw_up(tables: Tables, ledger: Ledger, guard: Guard, *, run_id: str) -> Pus
         records=drawn.considered,
         eligible=drawn.records,
         amount=drawn.writes,
-        summary=drawn.summary() | {"table_version": state.version},
+        summary=drawn.summary() | {"table_version": state.version, "rules": rules_of(stream)},
         run_id=run_id,
     )
     return drawn
 
 
-def _rules(stream: Stream) -> str:
+def rules_of(stream: Stream) -> str:
+    """What a plan was decided by: the stream's fields, columns and write rules."""
     rules = {name: mapping.model_dump(mode="json") for name, mapping in stream.mapping.items()}
     return json.dumps([stream.name, stream.sobject, rules], sort_keys=True)
 
@@ -115,7 +131,7 @@ def _cells(
 ) -> Iterator[pa.RecordBatch]:
     rejected = _rejected(tables, guard.stream)
     with duck.connect() as connection:
-        reader = _candidates(connection, tables, guard.stream, drawn)
+        reader = _candidates(connection, tables, guard, drawn)
         for batch in reader:
             rows = []
             for record in batch.to_pylist():
@@ -131,9 +147,10 @@ def _cells(
 
 
 def _candidates(
-    connection: duckdb.DuckDBPyConnection, tables: Tables, stream: Stream, drawn: PushPlan
+    connection: duckdb.DuckDBPyConnection, tables: Tables, guard: Guard, drawn: PushPlan
 ) -> pa.RecordBatchReader:
     """The records that some rule might write, in the order of their Ids."""
+    stream = guard.stream
     pulled = tables.log(f"pulled/{TABLE_NAMES[stream.sobject]}")
     source = tables.log(source_table(stream))
     if pulled.state() is None:
@@ -141,7 +158,9 @@ def _candidates(
     if source.state() is None:
         # Nothing was enriched yet, so there is nothing to push either.
         return pa.RecordBatchReader.from_batches(pa.schema([]), [])
-    offered = {mapping.source for mapping in stream.mapping.values()}
+    # A column that was mapped after the enrichment has no values yet.
+    known = set(source.schema().names)
+    offered = {mapping.source for mapping in stream.mapping.values()} & known
     dated = "provider_updated_at" in source.schema().names
     pulled.duckdb_view(connection, "pulled")
     source.duckdb_view(
@@ -161,7 +180,8 @@ def _candidates(
     columns, joins, filters = [], [], []
     for number, (name, mapping) in enumerate(stream.mapping.items()):
         before = f'pulled."{name}"'
-        value = f'CAST(source."{mapping.source}" AS VARCHAR)'
+        column = f'source."{mapping.source}"' if mapping.source in known else "NULL"
+        value = f"CAST({column} AS VARCHAR)"
         columns.append(f'{before} AS "before_{number}", {value} AS "value_{number}"')
         if mapping.rule is WriteRule.OVERWRITE_OWN:
             columns.append(f'own_{number}.own AS "own_{number}"')
@@ -170,7 +190,10 @@ def _candidates(
         if mapping.rule is WriteRule.FILL_IF_BLANK:
             filters.append(f"({blank} AND {value} IS NOT NULL)")
         elif mapping.rule is not WriteRule.NEVER:
-            filters.append(f"(CAST({before} AS VARCHAR) IS DISTINCT FROM {value})")
+            kind = "DOUBLE" if guard.fields[name].type in _NUMBERS else "VARCHAR"
+            filters.append(
+                f"(CAST({before} AS {kind}) IS DISTINCT FROM TRY_CAST({value} AS {kind}))"
+            )
     join = "FROM source JOIN pulled USING (Id)"
     counted = connection.sql(f"SELECT count(*) {join} WHERE {alive}").fetchone()
     drawn.considered = int(counted[0]) if counted else 0
@@ -204,13 +227,16 @@ def _rejected(tables: Tables, stream: Stream) -> dict[tuple[str, str], tuple[str
         log.duckdb_view(connection, "journal")
         rows = connection.execute(
             """
-            SELECT record_id, field, arg_max(state, recorded_at), arg_max("before", recorded_at),
+            SELECT record_id, field, arg_max("before", recorded_at),
                 arg_max("after", recorded_at), arg_max(reason, recorded_at)
-            FROM journal GROUP BY ALL HAVING arg_max(state, recorded_at) = ?
+            FROM journal GROUP BY ALL
+            HAVING arg_max(state, recorded_at) = ?
+                AND split_part(arg_max(reason, recorded_at), ':', 1) IN (SELECT unnest(?))
+                AND max(recorded_at) > now() - to_days(?)
             """,
-            [EntryState.REJECTED.value],
+            [EntryState.REJECTED.value, sorted(REMEMBERED), REMEMBERED_DAYS],
         ).fetchall()
-    return {(row[0], row[1]): (row[3], row[4], row[5]) for row in rows}
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
 
 
 def _decided(
@@ -231,13 +257,16 @@ def _decided(
                 offered_on=_day(record["offered_on"]),
                 record_changed=record["record_changed"],
             )
+            decision = decide(candidate, mapping.rule, allow_blank=allow_blank)
+            if mapping.rule is WriteRule.APPEND and decision.verdict is Verdict.WRITE:
+                # What was added to may no longer fit.
+                fitted(str(decision.after), guard.fields[name])
         except UnfitError as error:
             # A value that no rule would write needs no refusal either.
             if mapping.rule is WriteRule.FILL_IF_BLANK and before not in (None, ""):
                 continue
             yield _cell(record["Id"], name, before, None, mapping, Verdict.REFUSED, str(error))
             continue
-        decision = decide(candidate, mapping.rule, allow_blank=allow_blank)
         if decision.verdict is not Verdict.WRITE:
             continue
         verdict: Verdict = decision.verdict

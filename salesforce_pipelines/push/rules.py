@@ -190,6 +190,8 @@ def _picked_several(value: str, field: FieldDescribe) -> str:
 
 
 def _picked(value: str, field: FieldDescribe) -> str:
-    if field.restricted_picklist and value not in field.picklist_values:
-        raise UnfitError("not a value of the restricted picklist")
+    # The org would take an unknown value of an unrestricted picklist and so create it.
+    known = field.picklist_values
+    if value not in known and (known or field.restricted_picklist):
+        raise UnfitError("not a value of the picklist")
     return value

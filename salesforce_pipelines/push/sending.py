@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.errors import Rejection
 from salesforce_pipelines.org.reading import retrieve
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.writing import Update, update
 from salesforce_pipelines.push.guard import Guard
 from salesforce_pipelines.push.journal import Entry, EntryState, journal, write
-from salesforce_pipelines.push.plans import cells_of
+from salesforce_pipelines.push.plans import cells_of, rules_of
 from salesforce_pipelines.push.rules import Verdict, same
 from salesforce_pipelines.push.values import decoded, from_org
 from salesforce_pipelines.store import duck
@@ -23,6 +24,7 @@ from salesforce_pipelines.store.tables import Tables
 
 CHUNK = 10_000
 """Records that are looked at, journaled and sent together."""
+_TOGETHER = "The next plan offers this value without the other one."
 _GONE = Rejection("NOT_FOUND", "the record is deleted, or hidden from the integration user")
 
 
@@ -68,6 +70,11 @@ def carry_out(
         PipelineError: The org is unreachable or refuses altogether. The plan can be claimed again
             and goes on where it stopped; what was written is recognised.
     """
+    if plan.summary["rules"] != rules_of(guard.stream):
+        raise PipelineError(
+            f"plan {plan.id}: the mapping or rules of {guard.stream.name} changed since it was "
+            "confirmed; plan again. Nothing was sent."
+        )
     calls = session.api_calls
     pushed = Pushed()
     done, unsure = _earlier_attempt(tables, guard, plan)
@@ -164,11 +171,18 @@ def _send(
         Update(record, {entry.field: entry.after for entry in cells})
         for record, cells in groupby(to_send, key=lambda entry: entry.record_id)
     ]
-    rejected: dict[str, Rejection | None] = {
-        outcome.id: outcome.rejected for outcome in update(session, sobject, updates)
-    }
-    ended = [_ended(entry, rejected[entry.record_id]) for entry in to_send]
-    write(log, ended)
+    rejected: dict[str, Rejection | None] = {}
+    try:
+        for outcome in update(session, sobject, updates):
+            rejected[outcome.id] = outcome.rejected
+    finally:
+        # What is known is kept, also when the rest broke off.
+        ended = [
+            _ended(entry, rejected[entry.record_id])
+            for entry in to_send
+            if entry.record_id in rejected
+        ]
+        write(log, ended)
     pushed.records += sum(reason is None for reason in rejected.values())
     for entry in [*ended, *(one for one in looked if one.state is not EntryState.SENDING)]:
         pushed.cells[entry.state] += 1
@@ -203,5 +217,8 @@ def _against(
 def _ended(entry: Entry, rejected: Rejection | None) -> Entry:
     if rejected is None:
         return replace(entry, state=EntryState.WRITTEN)
+    if rejected.fields and entry.field not in rejected.fields:
+        reason = f"rejected together with {', '.join(rejected.fields)}"
+        return replace(entry, state=EntryState.REJECTED, reason=reason, cure=_TOGETHER)
     reason = f"{rejected.code}: {rejected.message}"
     return replace(entry, state=EntryState.REJECTED, reason=reason, cure=rejected.cure)

@@ -20,7 +20,7 @@ class Evidence:
 
 
 def qualified(
-    record: Mapping[str, str | None], rule: LeadField | NoQualification
+    record: Mapping[str, str | bool | None], rule: LeadField | NoQualification
 ) -> Evidence | None:
     """The evidence that a referred Lead qualifies now, or None.
 
@@ -29,7 +29,9 @@ def qualified(
     """
     if isinstance(rule, NoQualification):
         return None
-    value = record.get(rule.field)
+    found = record.get(rule.field)
+    # A checkbox comes as a boolean.
+    value = None if found is None else str(found)
     if value is None or value.strip().casefold() != rule.value.strip().casefold():
         return None
-    return Evidence(rule.field, value, record.get("SystemModstamp") or "")
+    return Evidence(rule.field, value, str(record.get("SystemModstamp") or ""))

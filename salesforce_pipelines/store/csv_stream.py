@@ -67,7 +67,7 @@ def open_csv(
     """The rows of a CSV with a header, as batches of strings; only a blank cell is null.
 
     Line breaks inside quotes are kept exactly; NA, null and #N/A are text; a byte order mark is
-    skipped. Memory is a few blocks, whatever the length.
+    skipped. Memory is that of some forty blocks, which pyarrow reads ahead, whatever the length.
 
     Args:
         source: The CSV in UTF-8. It stays open and must stay so until the last batch.
@@ -81,7 +81,12 @@ def open_csv(
         pyarrow.ArrowKeyError: A column is not in the header.
     """
     stream = NeverSplitCrLf(source)
-    names = header(stream.peek(min(block_size, _HEADER_SIZE)))
+    most = min(block_size, _HEADER_SIZE)
+    start = stream.peek(most)
+    names = header(start)
+    if names and len(start) < most and len(start.splitlines()) == 1:
+        # The header is all there is; pyarrow wants its line to end.
+        stream = NeverSplitCrLf(io.BytesIO(start.rstrip(b"\r\n") + b"\n"))
     return pyarrow.csv.open_csv(
         pa.PythonFile(stream, mode="r"),
         read_options=pyarrow.csv.ReadOptions(block_size=block_size, use_threads=False),
@@ -97,6 +102,9 @@ def open_csv(
 
 
 def header(start: bytes) -> list[str]:
-    """The column names of a CSV from its first bytes; an empty list where there are none."""
+    """The column names of a CSV from its first bytes; an empty list where none can be read."""
     text = io.StringIO(start.decode("utf-8-sig", errors="replace"), newline="")
-    return next((row for row in csv.reader(text) if row), [])
+    try:
+        return next((row for row in csv.reader(text) if row), [])
+    except csv.Error:
+        return []

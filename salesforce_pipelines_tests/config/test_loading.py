@@ -83,6 +83,17 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert message(path) == f"{path}:{line}: pull.lag: the key stands here twice"
 
 
+def test_two_sources_for_one_field_are_refused(tmp_path: Path) -> None:
+    path, _ = changed(tmp_path, "Twitter__c:", "Referral_Link__c:")
+    assert "writes the same field; only one of them may" in message(path)
+
+
+def test_a_password_in_a_wrong_url_is_not_repeated(tmp_path: Path) -> None:
+    path, _ = changed(tmp_path, "sqlite:///.home/ledger.db", "postgres://user:S3cret@host/db")
+    assert "storage.ledger" in message(path)
+    assert "S3cret" not in message(path)
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     path, _ = changed(tmp_path, "  overlap: 10m\n  bulk_threshold: 10000", "  over: 1\n  bulk: 2")
     assert len(message(path).splitlines()) == 2

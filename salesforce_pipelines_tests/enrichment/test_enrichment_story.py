@@ -128,3 +128,26 @@ def test_the_launchpad_confirms_with_the_same_rules(project: Project) -> None:
     found = project.run("confirm_enrichment", config=right)["enrichment_confirmation"]
     assert found["status"] == "confirmed"
     assert plans.get(project.ledger, plan.id).decided_by == "Ada"
+
+
+def test_a_column_that_is_mapped_later_is_read_without_paying_again(
+    start: Start, shipped: dict[str, Any]
+) -> None:
+    project = start()
+    confirmed(project)
+    project.run("enrich", "enriched/contacts")
+    before = spent(project)
+    objects = {**shipped["objects"]}
+    mapping = {**objects["Contact"]["mapping"], "Department": "department"}
+    objects["Contact"] = {**objects["Contact"], "mapping": mapping}
+    document = {**shipped, "objects": objects}
+    project.pipelines = project.pipelines.model_validate(
+        {**document, "enrichment": project.pipelines.enrichment.model_dump(by_alias=True)}
+    )
+    plan = planned(project)
+    assert plan.amount == 0
+    assert plan.eligible > 0
+    plans.confirm(project.ledger, plan.id, amount=0, by="a test")
+    project.run("enrich", "enriched/contacts")
+    assert spent(project) == before
+    assert "department" in project.tables.log("enriched/contacts").schema().names

@@ -2,7 +2,6 @@ import csv
 import io
 import os
 import time
-import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -171,6 +170,11 @@ def test_an_unclosed_quotation_mark_in_a_large_file(tmp_path):
     assert told.startswith("people.csv:70001: field larger than field limit")
 
 
+def test_an_unclosed_quotation_mark_in_the_header(tmp_path):
+    told = refusal(written(tmp_path, f'"{GOOD}{"x" * 200_000}'))
+    assert told.startswith("people.csv:1: unexpected end of data; close every quotation mark")
+
+
 def test_errors_do_not_quote_rows(tmp_path):
     content = GOOD + "P3,Grace,Secret\n"
     people = written(tmp_path, content)
@@ -239,7 +243,7 @@ def test_read_gives_the_people_found_and_the_columns_wanted(tmp_path):
     assert nobody.column_names == ["person_id", "first"]
 
 
-def test_the_version_follows_the_content(tmp_path, monkeypatch):
+def test_the_version_follows_the_content(tmp_path):
     people = written(tmp_path, GOOD)
     first = people.version()
     os.utime(people._path)
@@ -298,12 +302,8 @@ def test_reading_can_be_given_up(tmp_path):
 def test_memory_does_not_grow_with_the_file(tmp_path):
     people = written(tmp_path, GOOD + "".join(f"Q{n},{'x' * 90},,,,\n" for n in range(600_000)))
     assert people._path.stat().st_size > 60_000_000
-    tracemalloc.start()
     before = pa.total_allocated_bytes()
     most = 0
     for _ in people.people(["first"]):
         most = max(most, pa.total_allocated_bytes() - before)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 40_000_000
-    assert peak < 40_000_000
+    assert 0 < most < 40_000_000

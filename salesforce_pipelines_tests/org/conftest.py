@@ -28,6 +28,7 @@ class Scripted:
     url: str = ""
     answers: list[tuple[int, str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     tokens: int = 0
 
     def answer(self, status: int, body: Any, kind: str = JSON) -> None:
@@ -51,6 +52,7 @@ def scripted() -> Iterator[Scripted]:
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             token = self.headers.get("Authorization", "")
+            script.headers.append(dict(self.headers))
             script.requests.append((self.command, self.path, token))
             if "oauth2/token" in self.path:
                 script.tokens += 1

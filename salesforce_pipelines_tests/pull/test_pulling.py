@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
@@ -170,3 +171,59 @@ def test_the_table_is_readable_while_nothing_of_a_broken_pull_is_visible(tmp_pat
     (tmp_path / "pulled" / "contacts").mkdir(parents=True)
     (tmp_path / "pulled" / "contacts" / "leftover.parquet").write_bytes(b"half a file")
     assert log.state() is None
+
+
+def test_a_field_that_was_left_out_for_a_while_comes_back_whole(project: Project) -> None:
+    log = project.tables.log("pulled/contacts")
+    some = ["Id", "IsDeleted", "CreatedDate", "SystemModstamp"]
+    settings = project.pipelines.pull
+    pull(project.org, log, "Contact", [*some, "Department"], settings)
+    record = project.query("SELECT Id FROM Contact WHERE IsDeleted = false LIMIT 1")[0]["Id"]
+    project.edit("Contact", record, Department="While it was left out")
+    a_second()
+    assert not pull(project.org, log, "Contact", some, settings).full
+    assert pull(project.org, log, "Contact", [*some, "Department"], settings).full
+    assert held(project, ["Id", "Department"]) == in_org(project, ["Id", "Department"])
+
+
+def test_a_second_change_within_the_same_second_is_not_lost(project: Project) -> None:
+    record = project.query("SELECT Id FROM Contact WHERE IsDeleted = false LIMIT 1")[0]["Id"]
+    project.edit("Contact", record, Department="first")
+    pull_contacts(project)
+    project.edit("Contact", record, Department="second")
+    a_second()
+    pull_contacts(project)
+    assert held(project, ["Id", "Department"])[record]["Department"] == "second"
+
+
+def test_a_record_that_the_org_has_forgotten_stays_as_deleted(project: Project) -> None:
+    log = project.tables.log("pulled/contacts")
+    fields = list(project.pipelines.fields_of("Contact"))
+    pull_contacts(project)
+    forgotten = log.current().read_all().slice(0, 1)
+    index = forgotten.schema.get_field_index("Id")
+    forgotten = forgotten.set_column(index, "Id", pa.array(["003000000000000AAA"]))
+    state = log.state()
+    assert state is not None
+    log.append(forgotten, state.metadata)
+    report = pull(project.org, log, "Contact", [*fields, "Fax"], project.pipelines.pull)
+    assert report.full
+    assert held(project, ["Id", "IsDeleted"])["003000000000000AAA"]["IsDeleted"] is True
+    assert len(held(project, ["Id"])) == len(in_org(project, ["Id"])) + 1
+
+
+def test_a_table_never_takes_in_another_org(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull_contacts(project)
+    before = project.tables.log("pulled/contacts").state()
+    monkeypatch.setattr(project.org, "_org_id", "00D000000000099EAA")
+    with pytest.raises(PipelineError, match="Give each org a storage of its own"):
+        pull_contacts(project)
+    assert project.tables.log("pulled/contacts").state() == before
+
+
+def test_a_field_written_in_another_case_is_named(project: Project) -> None:
+    log = project.tables.log("pulled/contacts")
+    with pytest.raises(PipelineError, match="write the field title as Title"):
+        pull(project.org, log, "Contact", ["Id", "title"], project.pipelines.pull)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from salesforce_pipelines.config.models import WriteRule
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.org import writing
+from salesforce_pipelines.org.errors import Rejection
 from salesforce_pipelines.push import sending
 from salesforce_pipelines.push.guard import Guard, NotAllowedError, streams
 from salesforce_pipelines.store import plans
@@ -242,3 +244,54 @@ def test_a_mapped_field_that_is_missing_or_read_only_is_told_before_anything_is_
     objects["Contact"] = {**objects["Contact"], "mapping": {"Shoe_Size__c": "job_title"}}
     project = start(objects=objects)
     assert "the org has no field Shoe_Size__c" in why(project.attempt("sync"))
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "again"),
+    [
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", ("Referral_Link__c",), 3),
+        ("UNABLE_TO_LOCK_ROW", (), 4),
+        ("INSUFFICIENT_ACCESS_OR_READONLY", (), 4),
+    ],
+)
+def test_only_a_value_that_was_refused_for_itself_is_not_offered_again(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    fields: tuple[str, ...],
+    again: int,
+) -> None:
+    project.run("sync")
+    confirmed(project, PlanKind.PUSH, "referrals/spring")
+    real = writing.update
+
+    def refuses_one(session: Any, name: str, updates: Any) -> Iterator[writing.Outcome]:
+        yield writing.Outcome(updates[0].id, Rejection(code, "words", fields))
+        yield from real(session, name, updates[1:])
+
+    monkeypatch.setattr(sending, "update", refuses_one)
+    project.run("push", "pushed/referrals/spring")
+    time.sleep(1.1)
+    found = project.run("sync")["push_plan/referrals/spring"]
+    assert found["cells_to_write"] == again
+
+
+def test_a_plan_whose_rules_changed_after_the_confirmation_is_refused(
+    project: Project, shipped: dict[str, Any]
+) -> None:
+    project.run("sync")
+    confirmed(project, PlanKind.PUSH, "referrals/spring")
+    program = project.pipelines.referrals["spring"]
+    fields = {**program.write_back}
+    fields["Referral_Link__c"] = fields["Referral_Link__c"].model_copy(
+        update={"rule": WriteRule.NEVER}
+    )
+    changed = program.model_copy(update={"write_back": fields})
+    project.pipelines = project.pipelines.model_copy(update={"referrals": {"spring": changed}})
+    result = project.attempt("push", "pushed/referrals/spring")
+    assert "changed since it was confirmed" in why(result)
+    assert not journal_exists(project, "referrals/spring")
+
+
+def journal_exists(project: Project, stream: str) -> bool:
+    return project.tables.log(f"journal/{stream}", key="entry").state() is not None

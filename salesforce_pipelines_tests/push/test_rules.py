@@ -137,7 +137,11 @@ def test_a_value_that_fits(text: str, described: FieldDescribe, value: Value) ->
         ("1.005", field("currency", precision=18, scale=2), "more than 2 decimals"),
         ("31.1.2026", field("date"), "not an ISO date"),
         ("2026-02-28T09:00:00", field("datetime"), "without an offset"),
-        ("z", field("picklist", restricted_picklist=True, picklist_values=("a",)), "restricted"),
+        (
+            "z",
+            field("picklist", restricted_picklist=True, picklist_values=("a",)),
+            "not a value of the picklist",
+        ),
         ("a.example.com", field("email", length=80), "not an email address"),
     ],
 )
