@@ -143,6 +143,7 @@ def test_a_value_that_fits(text: str, described: FieldDescribe, value: Value) ->
             "not a value of the picklist",
         ),
         ("a.example.com", field("email", length=80), "not an email address"),
+        ("y", field("picklist", picklist_values=("a",)), "not a value of the picklist"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_without_repeating_it(
