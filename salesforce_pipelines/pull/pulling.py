@@ -115,6 +115,7 @@ def _everything(reading: Reading, log: ChangeLog, report: PullReport) -> Iterato
 
     Salesforce forgets a deleted record after some weeks; the table keeps it, as deleted.
     """
+    first = log.state() is None
     with duck.connect() as connection:
         connection.execute("CREATE TEMP TABLE seen (Id VARCHAR)")
         for batch in reading.batches:
@@ -122,11 +123,12 @@ def _everything(reading: Reading, log: ChangeLog, report: PullReport) -> Iterato
             deleted = _sum(_flags(batch))
             report.deleted += deleted
             report.added += batch.num_rows - deleted
-            connection.register("batch", pa.Table.from_batches([batch.select(["Id"])]))
-            connection.execute("INSERT INTO seen SELECT Id FROM batch")
-            connection.unregister("batch")
+            if not first:
+                connection.register("batch", pa.Table.from_batches([batch.select(["Id"])]))
+                connection.execute("INSERT INTO seen SELECT Id FROM batch")
+                connection.unregister("batch")
             yield batch
-        if log.state() is None:
+        if first:
             return
         log.duckdb_view(connection, "held")
         known = set(log.schema().names)

@@ -1,7 +1,7 @@
 """The journal: every cell that was, or was about to be, written to the org, and what became of it.
 
 An entry is committed as `sending` before the org is asked, and again with its outcome. So every
-write can be explained and taken back, and after a crash it is known whose fate is unknown.
+write can be explained, the value before it is known, and after a crash whose fate is unknown.
 """
 
 from collections.abc import Iterable
