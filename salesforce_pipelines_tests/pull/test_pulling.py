@@ -14,6 +14,8 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.pull.pulling import PullReport, pull, watermark_of
 from salesforce_pipelines_tests.conftest import Project, Start
 
+pytestmark = pytest.mark.slow
+
 
 def pull_contacts(project: Project) -> PullReport:
     log = project.tables.log("pulled/contacts")
