@@ -44,6 +44,7 @@ class _Counted(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        # urllib3's raw body; requests does not type it.
         data: bytes = self._source.read(size)  # type: ignore[attr-defined]
         self.size += len(data)
         return data
