@@ -33,7 +33,7 @@ def create_query_job(call: Call) -> Reply:
     if not isinstance(text, str) or not text:
         raise ApiError(400, "INVALIDJOB", "A query has to be specified")
     asking = call.org.asking(call.user_id, operation == "queryAll")
-    compiled = compile_query(text, call.org.schema, asking)
+    compiled = compile_query(text, call.schema, asking)
     bulk_query.check_bulk_query(compiled)
     shown = {
         "operation": operation,
@@ -113,7 +113,7 @@ def _finished_query(call: Call, jobs: Jobs) -> Job:
 def create_ingest_job(call: Call) -> Reply:
     """`POST jobs/ingest`."""
     body = call.json_object()
-    sobject = call.org.schema.get(str(body.get("object")))
+    sobject = call.schema.get(str(body.get("object")))
     operation = body.get("operation")
     if sobject is None:
         message = f"InvalidJob : Unable to find object: {body.get('object')}"

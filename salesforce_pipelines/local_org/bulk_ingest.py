@@ -85,7 +85,9 @@ class _Ingest:
         self._jobs = jobs
         self._job = job
         self._operation = str(job.body["operation"])
-        self._sobject: SObject = org.schema[job.body["object"]]
+        self._user_id = str(job.private["user_id"])
+        self._schema = org.schema_for(self._user_id)
+        self._sobject: SObject = self._schema[job.body["object"]]
         self._key: Field | None = None
         if self._operation == "upsert":
             self._key = self._sobject.field(str(job.body["externalIdFieldName"]))
@@ -131,7 +133,7 @@ class _Ingest:
         for name in header:
             relationship, _, key = name.partition(".")
             reference = self._sobject.reference(relationship) if key else None
-            parent = reference and self._org.schema.parent(reference)
+            parent = reference and self._schema.parent(reference)
             known = parent.field(key) if parent else self._sobject.field(name)
             if known is None:
                 raise InvalidBatchError(f"InvalidBatch : Field name not found : {name}")
@@ -149,7 +151,7 @@ class _Ingest:
     ) -> _Progress:
         """Write one chunk of records and their results."""
         with self._org.store.write() as connection:
-            writer = Writer(self._org.store, connection, self._job.private["user_id"], _convert)
+            writer = Writer(self._org, connection, self._user_id, _convert)
             outcomes = [self._outcome(writer, header, row) for row in chunk]
             failures = 0
             # Salesforce does not keep the order of the upload; nobody shall rely on it here.

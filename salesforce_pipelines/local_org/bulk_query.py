@@ -48,7 +48,7 @@ def run_query_job(org: Org, jobs: Jobs, job: Job) -> None:
         ApiError: The query no longer compiles.
     """
     asking = org.asking(job.private["user_id"], job.body["operation"] == "queryAll")
-    compiled = compile_query(job.private["query"], org.schema, asking)
+    compiled = compile_query(job.private["query"], org.schema_for(asking.user_id), asking)
     sql = f"SELECT {_line_sql(compiled, job)}{_tail(compiled)}"
     count, position = 0, 0
     with (

@@ -10,6 +10,7 @@ import orjson
 
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.schema import Schema
 
 JSON = "application/json;charset=UTF-8"
 
@@ -36,6 +37,11 @@ class Call:
     upload: Path | None = None
     user_id: str = ""
     captured: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> Schema:
+        """The sObjects and fields that the caller may see."""
+        return self.org.schema_for(self.user_id)
 
     def json(self) -> Any:
         """The body as JSON.
@@ -79,6 +85,7 @@ class Reply:
 
     Attributes:
         body: What is sent as JSON; nothing if it is None.
+        content: What is sent instead, as it is, such as a page or a SOAP envelope.
         stream: What is sent instead, piece by piece.
     """
 
@@ -86,10 +93,13 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
+    content: bytes | None = None
     stream: AsyncIterator[bytes] | None = None
 
     def encoded(self) -> bytes:
-        """The bytes of the JSON body."""
+        """The bytes of the body."""
+        if self.content is not None:
+            return self.content
         return b"" if self.body is None else orjson.dumps(self.body)
 
 

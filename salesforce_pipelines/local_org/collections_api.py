@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from salesforce_pipelines.local_org.call_writing import call_writer
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.dml import Outcome, Writer, external_id_field, sobject_named
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, RowError
-from salesforce_pipelines.local_org.field_values import from_json
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.rest import read_records
 from salesforce_pipelines.local_org.schema import SObject
@@ -48,7 +48,7 @@ def update(call: Call) -> Reply:
 def upsert(call: Call) -> Reply:
     """`PATCH composite/sobjects/X/ExternalId__c`."""
     body = call.json_object()
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     key = external_id_field(sobject, call.captured["key"])
     steps: list[Step] = []
     seen: set[str] = set()
@@ -76,14 +76,14 @@ def delete(call: Call) -> Reply:
     if not ids:
         raise ApiError(400, "REQUIRED_FIELD_MISSING", "ids is required")
     _check_count(len(ids), MOST_WRITTEN)
-    steps = [_deleting(call.org.schema.with_prefix(row_id[:3]), row_id) for row_id in ids]
+    steps = [_deleting(call.schema.with_prefix(row_id[:3]), row_id) for row_id in ids]
     outcomes = _run(call, steps, call.flag("allOrNone"))
     return Reply([outcome.in_collection() for outcome in outcomes])
 
 
 def retrieve(call: Call) -> Reply:
     """`GET composite/sobjects/X?ids=&fields=`, or the same as a `POST`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     if call.method == "POST":
         body = call.json_object()
         ids, names = body.get("ids"), body.get("fields")
@@ -111,7 +111,7 @@ def _records(call: Call, body: dict[str, Any]) -> list[tuple[SObject, dict[str, 
         if not name:
             message = "The record's attributes must have a type"
             raise ApiError(400, "INVALID_FIELD", message)
-        sobject = call.org.schema.get(str(name))
+        sobject = call.schema.get(str(name))
         if sobject is None:
             message = f"sObject type '{name}' is not supported."
             raise ApiError(400, "INVALID_TYPE", message)
@@ -142,7 +142,7 @@ def _run(call: Call, steps: list[Step], all_or_none: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
     try:
         with call.org.store.write() as connection:
-            writer = Writer(call.org.store, connection, call.user_id, from_json)
+            writer = call_writer(call, connection)
             outcomes += [step(writer) for step in steps]
             if all_or_none and not all(outcome.success for outcome in outcomes):
                 raise _RollBack  # noqa: TRY301  # only an exception undoes the transaction

@@ -93,21 +93,21 @@ def describe_global(call: Call) -> Reply:
         {
             "encoding": "UTF-8",
             "maxBatchSize": 200,
-            "sobjects": [_summary(sobject, call.version) for sobject in call.org.schema],
+            "sobjects": [_summary(sobject, call.version) for sobject in call.schema],
         }
     )
 
 
 def basic_information(call: Call) -> Reply:
     """`GET sobjects/X`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     return Reply({"objectDescribe": _summary(sobject, call.version), "recentItems": []})
 
 
 def describe(call: Call) -> Reply:
     """`GET sobjects/X/describe`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
-    return Reply(describe_sobject(call.org.schema, sobject, call.version))
+    sobject = sobject_named(call.schema, call.captured["sobject"])
+    return Reply(describe_sobject(call.schema, sobject, call.version))
 
 
 def describe_sobject(schema: Schema, sobject: SObject, version: str) -> dict[str, Any]:

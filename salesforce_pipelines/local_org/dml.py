@@ -16,8 +16,10 @@ from salesforce_pipelines.local_org.errors import (
 )
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.saving import AFTER_SAVE, BEFORE_SAVE, Saving, WriteOptions
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
-from salesforce_pipelines.local_org.store import Store, Value, insert_statement, next_number, quoted
+from salesforce_pipelines.local_org.store import Value, insert_statement, next_number, quoted
 
 Converter = Callable[[Field, object], Value]
 
@@ -59,17 +61,26 @@ class Writer:
     Args:
         connection: The store's writing connection, inside its transaction.
         convert: Reads written values: `field_values.from_json` or `from_csv`.
+        options: What the request's headers ask for.
     """
 
     def __init__(
-        self, store: Store, connection: sqlite3.Connection, user_id: str, convert: Converter
+        self,
+        org: Org,
+        connection: sqlite3.Connection,
+        user_id: str,
+        convert: Converter,
+        options: WriteOptions = WriteOptions(),  # noqa: B008  # it cannot be changed
     ) -> None:
-        self._store = store
-        self._schema = store.schema
+        self._org = org
+        self._store = org.store
+        self._schema = org.schema
+        self._visible = org.schema_for(user_id)
+        self._options = options
         self._connection = connection
         self._user_id = user_id
         self._convert = convert
-        self._now = store.now()
+        self._now = org.store.now()
         self._next: dict[str, int] = {}
 
     def create(self, sobject: SObject, values: Mapping[str, object]) -> Outcome:
@@ -106,14 +117,14 @@ class Writer:
     def delete(self, sobject: SObject, record_id: str) -> Outcome:
         """Move one record, and those that belong to it, to the recycle bin."""
         try:
-            row = self._existing(sobject, record_id)
+            row = self.existing(sobject, record_id)
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
         if not sobject.deletable:
             message = f"entity type {sobject.label} does not support delete"
             error = RowError("INSUFFICIENT_ACCESS_OR_READONLY", message)
             return Outcome(None, errors=(error,))
-        self._soft_delete(sobject, str(row["Id"]))
+        self._soft_delete(self._schema[sobject.name], row)
         return Outcome(str(row["Id"]))
 
     def hard_delete(self, sobject: SObject, record_id: str) -> Outcome:
@@ -132,7 +143,7 @@ class Writer:
             MultipleChoicesError: Several records have the value.
         """
         if key.type == "id":
-            return str(self._existing(sobject, value)["Id"]) if value else None
+            return str(self.existing(sobject, value)["Id"]) if value else None
         rows = self._connection.execute(
             f"SELECT Id FROM {quoted(sobject.name)} WHERE {quoted(key.name)} = ?"
             f"{' AND IsDeleted = 0' if sobject.has_is_deleted else ''} LIMIT 10",
@@ -142,6 +153,31 @@ class Writer:
             raise MultipleChoicesError([row[0] for row in rows])
         return str(rows[0][0]) if rows else None
 
+    def existing(self, sobject: SObject, record_id: str) -> Mapping[str, Value]:
+        """The stored values of a live record.
+
+        Raises:
+            RowRefusedError: MALFORMED_ID, INVALID_CROSS_REFERENCE_KEY or ENTITY_IS_DELETED.
+        """
+        if not is_id(record_id) or record_id[:3] != sobject.key_prefix:
+            message = f"Id value is not valid for the {sobject.label} standard object type"
+            raise RowRefusedError("MALFORMED_ID", message, "Id")
+        row = self.stored(sobject, to_18(record_id))
+        if row is None:
+            raise RowRefusedError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+        if sobject.has_is_deleted and row["IsDeleted"]:
+            raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted")
+        return row
+
+    def stored(self, sobject: SObject, record_id: str) -> Mapping[str, Value] | None:
+        """The stored values of a record, live or deleted; None if there is none."""
+        cursor = self._connection.cursor()
+        cursor.row_factory = sqlite3.Row
+        row: sqlite3.Row | None = cursor.execute(
+            f"SELECT * FROM {quoted(sobject.name)} WHERE Id = ?", [record_id]
+        ).fetchone()
+        return None if row is None else dict(row)
+
     # Rules
 
     def _create(self, sobject: SObject, values: Mapping[str, object]) -> Outcome:
@@ -149,6 +185,7 @@ class Writer:
             message = f"entity type {sobject.label} cannot be inserted"
             raise RowRefusedError("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message)
         row = self._converted(sobject, values, creating=True)
+        sobject = self._schema[sobject.name]  # from here on also what the user may not see
         _default(sobject, row, self._user_id)
         self._complete(sobject, row, None)
         missing = [
@@ -159,14 +196,16 @@ class Writer:
             raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *missing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, None)
+        self._check_rules(sobject, row, None)
         return Outcome(self._insert(sobject, row), created=True)
 
     def _update(self, sobject: SObject, record_id: str, values: Mapping[str, object]) -> Outcome:
-        existing = self._existing(sobject, record_id)
+        existing = self.existing(sobject, record_id)
         found = str(existing["Id"])
         if sobject.name == "Lead" and existing["IsConverted"]:
             raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         row = self._converted(sobject, values, creating=False)
+        sobject = self._schema[sobject.name]  # from here on also what the user may not see
         cleared_required = [
             item.name
             for item in sobject.fields
@@ -178,23 +217,9 @@ class Writer:
         self._complete(sobject, row, existing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, found)
-        self._write(sobject, found, row)
+        self._check_rules(sobject, row, existing)
+        self.write(sobject, existing, row)
         return Outcome(found)
-
-    def _existing(self, sobject: SObject, record_id: str) -> sqlite3.Row:
-        if not is_id(record_id) or record_id[:3] != sobject.key_prefix:
-            message = f"Id value is not valid for the {sobject.label} standard object type"
-            raise RowRefusedError("MALFORMED_ID", message, "Id")
-        cursor = self._connection.cursor()
-        cursor.row_factory = sqlite3.Row
-        row: sqlite3.Row | None = cursor.execute(
-            f"SELECT * FROM {quoted(sobject.name)} WHERE Id = ?", [to_18(record_id)]
-        ).fetchone()
-        if row is None:
-            raise RowRefusedError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
-        if sobject.has_is_deleted and row["IsDeleted"]:
-            raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted")
-        return row
 
     def _converted(
         self, sobject: SObject, values: Mapping[str, object], creating: bool
@@ -225,7 +250,7 @@ class Writer:
         """A reference written as its parent's external id: {"Account": {"Ext__c": "x"}}."""
         relationship, _, key_name = name.partition(".")
         reference = sobject.reference(relationship)
-        parent = reference and self._schema.parent(reference)
+        parent = reference and self._visible.parent(reference)
         if isinstance(value, Mapping) and not key_name and parent:
             pairs = [(k, v) for k, v in value.items() if k != "attributes"]
             key_name, value = pairs[0] if len(pairs) == 1 else ("", None)
@@ -248,7 +273,7 @@ class Writer:
         return reference, found
 
     def _complete(
-        self, sobject: SObject, row: dict[str, Value], existing: sqlite3.Row | None
+        self, sobject: SObject, row: dict[str, Value], existing: Mapping[str, Value] | None
     ) -> None:
         """What an sObject fills in or forbids beyond its fields' own rules."""
         if sobject.name == "Opportunity" and row.get("StageName"):
@@ -258,7 +283,7 @@ class Writer:
         if sobject.name == "Lead" and existing is None and row.get("IsConverted"):
             row.setdefault("ConvertedDate", self._now[:10])
 
-    def _complete_stage(self, row: dict[str, Value], existing: sqlite3.Row | None) -> None:
+    def _complete_stage(self, row: dict[str, Value], existing: Mapping[str, Value] | None) -> None:
         if existing is not None and existing["StageName"] == row["StageName"]:
             return
         row["LastStageChangeDate"] = self._now if existing is not None else None
@@ -273,7 +298,7 @@ class Writer:
         if row.get("ForecastCategoryName") is None:
             row["ForecastCategoryName"] = category
 
-    def _complete_member(self, row: dict[str, Value], existing: sqlite3.Row | None) -> None:
+    def _complete_member(self, row: dict[str, Value], existing: Mapping[str, Value] | None) -> None:
         campaign = existing["CampaignId"] if existing is not None else row.get("CampaignId")
         status = row.get("Status")
         if "Status" in row or existing is None:
@@ -376,9 +401,17 @@ class Writer:
             "SystemModstamp": self._now,
         }
         self._connection.execute(insert_statement(sobject, list(row)), [number, *row.values()])
+        self._follow(sobject, row, None, record_id)
         return record_id
 
-    def _write(self, sobject: SObject, record_id: str, row: dict[str, Value]) -> None:
+    def write(self, sobject: SObject, existing: Mapping[str, Value], row: dict[str, Value]) -> None:
+        """Change a record beyond what its user could: no rule is asked.
+
+        Args:
+            existing: Its stored values, as `existing` and `stored` give them.
+            row: The values to change, as the store keeps them.
+        """
+        record_id = str(existing["Id"])
         row |= {
             "LastModifiedDate": self._now,
             "LastModifiedById": self._user_id,
@@ -389,20 +422,61 @@ class Writer:
             f"UPDATE {quoted(sobject.name)} SET {assignments} WHERE Id = ?",
             [*row.values(), record_id],
         )
+        self._follow(sobject, row, existing, record_id)
 
-    def _soft_delete(self, sobject: SObject, record_id: str) -> None:
-        self._write(sobject, record_id, {"IsDeleted": 1})
+    def _check_rules(
+        self, sobject: SObject, row: dict[str, Value], existing: Mapping[str, Value] | None
+    ) -> None:
+        record_id = None if existing is None else str(existing["Id"])
+        saving = self._saving(sobject, row, existing, record_id)
+        for rule in BEFORE_SAVE:
+            rule(saving)
+
+    def _follow(
+        self,
+        sobject: SObject,
+        row: dict[str, Value],
+        existing: Mapping[str, Value] | None,
+        record_id: str,
+    ) -> None:
+        saving = self._saving(sobject, row, existing, record_id)
+        for follow in AFTER_SAVE:
+            follow(saving)
+
+    def _saving(
+        self,
+        sobject: SObject,
+        row: dict[str, Value],
+        existing: Mapping[str, Value] | None,
+        record_id: str | None,
+    ) -> Saving:
+        return Saving(
+            org=self._org,
+            connection=self._connection,
+            sobject=sobject,
+            before=existing,
+            values=row,
+            user_id=self._user_id,
+            now=self._now,
+            record_id=record_id,
+            options=self._options,
+        )
+
+    def _soft_delete(self, sobject: SObject, existing: Mapping[str, Value]) -> None:
+        self.write(sobject, existing, {"IsDeleted": 1})
         for relation in self._schema.children(sobject):
             if not relation.cascade_delete:
                 continue
             child = self._schema[relation.child]
-            rows = self._connection.execute(
-                f"SELECT Id FROM {quoted(child.name)}"
+            cursor = self._connection.cursor()
+            cursor.row_factory = sqlite3.Row
+            rows = cursor.execute(
+                f"SELECT * FROM {quoted(child.name)}"
                 f" WHERE {quoted(relation.field)} = ? AND IsDeleted = 0",
-                [record_id],
+                [existing["Id"]],
             ).fetchall()
             for row in rows:
-                self._soft_delete(child, row[0])
+                self._soft_delete(child, dict(row))
 
 
 def external_id_field(sobject: SObject, name: str) -> Field:

@@ -162,10 +162,10 @@ def information(call: Call) -> Reply:
 def description(call: Call) -> Reply:
     """`GET sobjects/X/listviews/ID/describe`: the view as SOQL."""
     record_id, view = _found(call)
-    sobject = call.org.schema[view["sobjectType"]]
+    sobject = call.schema[view["sobjectType"]]
     return Reply(
         {
-            "columns": _columns(call.org.schema, sobject, view),
+            "columns": _columns(call.schema, sobject, view),
             "id": record_id[:15],
             "orderBy": [
                 {"fieldNameOrPath": name, "nullsPosition": "first", "sortDirection": direction}
@@ -185,9 +185,9 @@ def results(call: Call) -> Reply:
     """`GET sobjects/X/listviews/ID/results`: the view's rows as texts, as a screen shows them."""
     record_id, view = _found(call)
     limit, offset = _number(call, "limit", 25, 1, 2000), _number(call, "offset", 0, 0, 2000)
-    org, sobject = call.org, call.org.schema[view["sobjectType"]]
+    org, schema, sobject = call.org, call.schema, call.schema[view["sobjectType"]]
     text = f"{_soql(sobject, view)} LIMIT {limit} OFFSET {offset}"
-    compiled = compile_query(text, org.schema, org.asking(call.user_id))
+    compiled = compile_query(text, schema, org.asking(call.user_id))
     select = ", ".join(column.sql for column in compiled.columns)
     rows = org.store.reader().execute(f"SELECT {select}{compiled.tail}", compiled.parameters)
     records = [
@@ -201,7 +201,7 @@ def results(call: Call) -> Reply:
     ]
     return Reply(
         {
-            "columns": _columns(org.schema, sobject, view),
+            "columns": _columns(schema, sobject, view),
             "developerName": view["developerName"],
             "done": len(records) < limit,
             "id": record_id,
@@ -213,7 +213,7 @@ def results(call: Call) -> Reply:
 
 
 def _listviewable(call: Call) -> SObject:
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     if not sobject.listviewable:
         raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
     return sobject

@@ -61,6 +61,10 @@ class Org:
         """What a query of a user depends on beside its text."""
         return Asking(user_id, self.store.clock(), include_deleted)
 
+    def schema_for(self, user_id: str) -> Schema:
+        """The sObjects and fields that a user may see."""
+        return self.schema
+
     def count_rows(self) -> Mapping[str, int]:
         """The live records of each sObject."""
         reader = self.store.reader()

@@ -24,7 +24,7 @@ def first_page(
     org: Org, text: str, user_id: str, version: str, batch_size: int, include_deleted: bool
 ) -> Record:
     """Answer a query: all of it, or its first page and the address of the next."""
-    compiled = compile_query(text, org.schema, org.asking(user_id, include_deleted))
+    compiled = compile_query(text, org.schema_for(user_id), org.asking(user_id, include_deleted))
     if compiled.is_count:
         return {"totalSize": _count(org, compiled), "done": True, "records": []}
     if compiled.is_aggregate:
@@ -65,7 +65,7 @@ def next_page(org: Org, locator: str, user_id: str, version: str) -> Record:
         rows.seek(offset * numbers.itemsize)
         numbers.frombytes(rows.read(size * numbers.itemsize))
     asking = org.asking(user_id, cursor["include_deleted"])
-    compiled = compile_query(cursor["text"], org.schema, asking)
+    compiled = compile_query(cursor["text"], org.schema_for(user_id), asking)
     with org.store.snapshot():
         records = _records(org, compiled, numbers, version)
     done = offset + size >= total

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from salesforce_pipelines.local_org import query
+from salesforce_pipelines.local_org.call_writing import call_writer
 from salesforce_pipelines.local_org.calls import Call, Reply
-from salesforce_pipelines.local_org.dml import Outcome, Writer, external_id_field, sobject_named
+from salesforce_pipelines.local_org.dml import Outcome, external_id_field, sobject_named
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
-from salesforce_pipelines.local_org.field_values import from_json
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.records import (
     Record,
@@ -52,7 +52,7 @@ def _query(call: Call, include_deleted: bool) -> Reply:
 
 def read_row(call: Call) -> Reply:
     """`GET sobjects/X/ID[?fields=]`, or `GET sobjects/X/ExternalId__c/VALUE`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     key = call.captured.get("key")
     if key is None:
         if not is_id(call.captured["id"]):
@@ -83,7 +83,7 @@ def read_records(
             raise ApiError(400, "INVALID_FIELD", message)
     unique = list(dict.fromkeys(name.lower() for name in names))
     text = f"SELECT {', '.join(unique)} FROM {sobject.name}" if names else full_row_query(sobject)
-    compiled = compile_query(text, call.org.schema, call.org.asking(call.user_id))
+    compiled = compile_query(text, call.schema, call.org.asking(call.user_id))
     shaper = RecordShaper(compiled, call.version)
     condition = f'{compiled.own}."Id" IN ({", ".join("?" for _ in ids)})'
     where = f"{compiled.where_sql} AND {condition}" if compiled.where_sql else f" WHERE {condition}"
@@ -100,7 +100,7 @@ def _modified(call: Call, sobject: SObject, row_id: str) -> str:
 
 def _id_by_key(call: Call, sobject: SObject, key: str, value: str) -> str:
     item = external_id_field(sobject, key)
-    writer = Writer(call.org.store, call.org.store.reader(), call.user_id, from_json)
+    writer = call_writer(call, call.org.store.reader())
     try:
         found = writer.find(sobject, item, value)
     except MultipleChoicesError as choices:
@@ -112,33 +112,31 @@ def _id_by_key(call: Call, sobject: SObject, key: str, value: str) -> str:
 
 def create_row(call: Call) -> Reply:
     """`POST sobjects/X`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     values = _written(call)
     with call.org.store.write() as connection:
-        outcome = Writer(call.org.store, connection, call.user_id, from_json).create(
-            sobject, values
-        )
+        outcome = call_writer(call, connection).create(sobject, values)
         _raise_first(outcome)
     return _created(call, sobject, outcome, {"id": outcome.id, "success": True, "errors": []})
 
 
 def update_row(call: Call) -> Reply:
     """`PATCH sobjects/X/ID`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     values = _written(call)
     for name in values:
         if name.lower() in ("id", "attributes"):
             message = "The Id field should not be specified in the sobject data."
             raise ApiError(400, "INVALID_FIELD", message)
     with call.org.store.write() as connection:
-        writer = Writer(call.org.store, connection, call.user_id, from_json)
+        writer = call_writer(call, connection)
         _raise_first(writer.update(sobject, call.captured["id"], values), missing_is_404=True)
     return Reply(status=204)
 
 
 def upsert_row(call: Call) -> Reply:
     """`PATCH sobjects/X/ExternalId__c/VALUE`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     key = external_id_field(sobject, call.captured["key"])
     values = _written(call)
     if key.name.lower() in {name.lower() for name in values}:
@@ -146,7 +144,7 @@ def upsert_row(call: Call) -> Reply:
         raise ApiError(400, "INVALID_FIELD", message)
     try:
         with call.org.store.write() as connection:
-            writer = Writer(call.org.store, connection, call.user_id, from_json)
+            writer = call_writer(call, connection)
             outcome = writer.upsert(sobject, key, call.captured["value"], values)
             _raise_first(outcome, missing_is_404=True)
     except MultipleChoicesError as choices:
@@ -160,13 +158,13 @@ def upsert_row(call: Call) -> Reply:
 
 def delete_row(call: Call) -> Reply:
     """`DELETE sobjects/X/ID`, or `DELETE sobjects/X/ExternalId__c/VALUE`."""
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     if "key" in call.captured:
         row_id = _id_by_key(call, sobject, call.captured["key"], call.captured["value"])
     else:
         row_id = call.captured["id"]
     with call.org.store.write() as connection:
-        writer = Writer(call.org.store, connection, call.user_id, from_json)
+        writer = call_writer(call, connection)
         _raise_first(writer.delete(sobject, row_id), missing_is_404=True)
     return Reply(status=204)
 
@@ -217,7 +215,7 @@ def deleted_rows(call: Call) -> Reply:
 
 
 def _window(call: Call, days: int) -> tuple[SObject, str, str]:
-    sobject = sobject_named(call.org.schema, call.captured["sobject"])
+    sobject = sobject_named(call.schema, call.captured["sobject"])
     now = call.org.store.clock()
     start, end = (_moment(call.query.get(name, "")) for name in ("start", "end"))
     if start < now - timedelta(days=days, minutes=1):

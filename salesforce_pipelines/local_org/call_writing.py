@@ -1,0 +1,25 @@
+"""The writer of a request: on behalf of its user, with what its headers ask for."""
+
+import sqlite3
+
+from salesforce_pipelines.local_org.calls import Call
+from salesforce_pipelines.local_org.dml import Writer
+from salesforce_pipelines.local_org.field_values import from_json
+from salesforce_pipelines.local_org.saving import WriteOptions
+
+
+def call_writer(call: Call, connection: sqlite3.Connection) -> Writer:
+    """A writer of JSON values for a REST call."""
+    options = WriteOptions(
+        allow_save=_is_on(call, "sforce-duplicate-rule-header", "allowSave", default=False),
+        include_duplicates=_is_on(
+            call, "sforce-duplicate-rule-header", "includeRecordDetails", default=False
+        ),
+        auto_assign=call.headers.get("sforce-auto-assign", "").strip().lower() != "false",
+    )
+    return Writer(call.org, connection, call.user_id, from_json, options)
+
+
+def _is_on(call: Call, header: str, name: str, default: bool) -> bool:
+    value = call.option(header, name)
+    return default if value is None else value.lower() == "true"
