@@ -232,13 +232,21 @@ def delete_query_job(call: Call) -> Reply:
 
 def delete_ingest_job(call: Call) -> Reply:
     """`DELETE jobs/ingest/ID`."""
-    return _delete(call, "ingest", TERMINAL | {"Open"})
+    return _delete(call, "ingest", TERMINAL | {"UploadComplete"})
 
 
 def _list(call: Call, kind: str, job_type: str) -> Reply:
-    listed = Jobs(call.org).all(kind)[:_LISTED_JOBS]
-    records = [{**_shown(job), "jobType": job_type} for job in listed]
-    return Reply({"done": True, "records": records, "nextRecordsUrl": None})
+    wanted = call.query.get("jobType", job_type)
+    start = call.query.get("queryLocator", "0")
+    if not start.isdecimal():
+        raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+    listed = Jobs(call.org).all(kind)[int(start) :] if wanted == job_type else []
+    following = None
+    if len(listed) > _LISTED_JOBS:
+        root = f"/services/data/v{call.version}/jobs/{kind}"
+        following = f"{root}?queryLocator={int(start) + _LISTED_JOBS}"
+    records = [{**_shown(job), "jobType": job_type} for job in listed[:_LISTED_JOBS]]
+    return Reply({"done": following is None, "records": records, "nextRecordsUrl": following})
 
 
 def _change(call: Call, kind: str, allowed: tuple[str, ...]) -> Reply:

@@ -24,6 +24,7 @@ from salesforce_pipelines.local_org.store import Value
 CHUNK_ROWS = 200
 LONGEST_CELL = 131_072
 _CLEAR = "#N/A"
+_LONGEST_HEADER = 1_000_000
 
 
 class InvalidBatchError(Exception):
@@ -89,10 +90,12 @@ class _Ingest:
         self._schema = org.schema_for(self._user_id)
         self._sobject: SObject = self._schema[job.body["object"]]
         self._key: Field | None = None
+        self._keys_in_chunk: set[str] = set()
         if self._operation == "upsert":
             self._key = self._sobject.field(str(job.body["externalIdFieldName"]))
 
     def run(self) -> None:
+        self._check_line_ending()
         progress = self._progress()
         with (
             _lines(self._jobs.file(self._job, "upload")) as upload,
@@ -128,6 +131,19 @@ class _Ingest:
         self._job.body["numberRecordsFailed"] = progress.failed
         self._jobs.save(self._job)
 
+    def _check_line_ending(self) -> None:
+        path = self._jobs.file(self._job, "upload")
+        if not path.exists():
+            return
+        with path.open("rb") as upload:
+            header = upload.readline(_LONGEST_HEADER)
+        named = self._job.body["lineEnding"]
+        if header.endswith(b"\n") and header.endswith(b"\r\n") != (named == "CRLF"):
+            raise InvalidBatchError(
+                "ClientInputError : LineEnding is invalid on user data. Current LineEnding setting "
+                f"is {named}"
+            )
+
     def _check_header(self, header: Sequence[str]) -> None:
         seen = set()
         for name in header:
@@ -152,6 +168,7 @@ class _Ingest:
         """Write one chunk of records and their results."""
         with self._org.store.write() as connection:
             writer = Writer(self._org, connection, self._user_id, _convert)
+            self._keys_in_chunk.clear()
             outcomes = [self._outcome(writer, header, row) for row in chunk]
             failures = 0
             # Salesforce does not keep the order of the upload; nobody shall rely on it here.
@@ -214,6 +231,10 @@ class _Ingest:
             value = self._take(cells, self._key.name) or ""
             if not value:
                 return _refused("MISSING_ARGUMENT", f"{self._key.name} not specified")
+        if value and value.lower() in self._keys_in_chunk:
+            message = f"Duplicate external id specified: {value}"
+            return _refused("DUPLICATE_VALUE", message, self._key.name)
+        self._keys_in_chunk.add(value.lower())
         try:
             return writer.upsert(self._sobject, self._key, value, cells)
         except MultipleChoicesError as choices:
@@ -233,8 +254,8 @@ def _convert(item: Field, value: object) -> Value:
     return from_csv(item, str(value))
 
 
-def _refused(code: str, message: str) -> Outcome:
-    return Outcome(None, errors=(RowError(code, message),))
+def _refused(code: str, message: str, *fields: str) -> Outcome:
+    return Outcome(None, errors=(RowError(code, message, fields),))
 
 
 def _remember(connection: sqlite3.Connection, job_id: str, progress: _Progress) -> None:

@@ -331,13 +331,29 @@ def test_upsert_and_a_parent_by_its_key(api: Api) -> None:
     )
     assert job["externalIdFieldName"] == "External_Id__c"
     done = api.finished("ingest", job["id"])
-    assert done["numberRecordsFailed"] == 2
+    assert done["numberRecordsFailed"] == 3
+    failed = api.call("GET", f"jobs/ingest/{job['id']}/failedResults").text
+    assert f"DUPLICATE_VALUE:Duplicate external id specified: {new}" in failed
     answer = api.call("GET", f"jobs/ingest/{job['id']}/successfulResults").text
     rows = rows_of(answer, "|")
     created = {row[2]: row[1] for row in rows[1:]}
     assert created == {old: "false", new: "true"}
     found = api.get(f"sobjects/Contact/External_Id__c/{old}")
     assert found["ReportsToId"] == boss_id
+
+
+@pytest.mark.parametrize(("setting", "ending"), [("LF", "\r\n"), ("CRLF", "\n")])
+def test_another_line_ending_than_the_job_names(api: Api, setting: str, ending: str) -> None:
+    rows = f"LastName{ending}x{ending}"
+    job = ingest(api, "Contact", "insert", rows, lineEnding=setting)
+    failed = api.finished("ingest", job["id"], state="Failed")
+    assert failed["errorMessage"] == (
+        "ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is "
+        f"{setting}"
+    )
+    assert failed["numberRecordsProcessed"] == 0
+    left = api.call("GET", f"jobs/ingest/{job['id']}/unprocessedrecords").text
+    assert "x" in left
 
 
 def test_delete_and_hard_delete(api: Api) -> None:
@@ -414,6 +430,8 @@ def test_jobs_are_listed(api: Api) -> None:
     )
     listed = [job["id"] for job in api.get("jobs/ingest")["records"]]
     assert listed.index(second) < listed.index(first)
+    assert api.call("DELETE", f"jobs/ingest/{second}").status_code == 400, "it is open"
+    api.send("PATCH", f"jobs/ingest/{second}", {"state": "Aborted"}, 200)
     assert api.call("DELETE", f"jobs/ingest/{second}").status_code == 204
     assert second not in [job["id"] for job in api.get("jobs/ingest")["records"]]
     third = api.send("POST", "jobs/ingest", {"object": "Lead", "operation": "insert"}, 200)["id"]
