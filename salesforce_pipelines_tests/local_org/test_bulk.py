@@ -316,15 +316,15 @@ def test_update_ignores_empty_cells_and_clears_with_na(api: Api) -> None:
 
 
 def test_upsert_and_a_parent_by_its_key(api: Api) -> None:
-    old, new, boss = unique("old"), unique("new"), unique("boss")
+    old, new, lost, boss = (unique(name) for name in ("old", "new", "lost", "boss"))
     api.create("Contact", LastName="x", External_Id__c=old)
     boss_id = api.create("Contact", LastName="Boss", External_Id__c=boss)
     job = ingest(
         api,
         "Contact",
         "upsert",
-        f"External_Id__c|LastName|ReportsTo.External_Id__c\r\n{old}||{boss}\r\n{new}|New|nobody\r\n"
-        f"{new}|New|\r\n|y|\r\n",
+        f"External_Id__c|LastName|ReportsTo.External_Id__c\r\n{old}||{boss}\r\n{lost}|New|nobody\r\n"
+        f"{new}|New|\r\n{new}|Again|\r\n|y|\r\n",
         externalIdFieldName="External_Id__c",
         columnDelimiter="PIPE",
         lineEnding="CRLF",
