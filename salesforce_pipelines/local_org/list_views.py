@@ -1,17 +1,20 @@
 """List views: the saved filters of an sObject, described as SOQL and as what the screen shows."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.compiled_query import Column
 from salesforce_pipelines.local_org.dml import sobject_named
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.soql_sql import compile_query
-from salesforce_pipelines.local_org.store import Value
+from salesforce_pipelines.local_org.store import Value, insert_statement, next_number
 
 _HIDDEN = ("Id", "CreatedDate", "LastModifiedDate", "SystemModstamp")
 _OPERATORS = {
@@ -22,7 +25,12 @@ _OPERATORS = {
     "greaterThan": ">",
     "greaterThanOrEqualTo": ">=",
     "like": "LIKE",
+    "in": "IN",
+    "notIn": "NOT IN",
+    "includes": "INCLUDES",
+    "excludes": "EXCLUDES",
 }
+_LIST_OPERATORS = frozenset({"in", "notIn", "includes", "excludes"})
 _CONTACT_COLUMNS = ["Name", "Account.Name", "Title", "Phone", "Email", "Owner.Alias"]
 _LEAD_COLUMNS = [
     "Name",
@@ -135,6 +143,105 @@ SEEDED: tuple[dict[str, Any], ...] = (
 )
 
 
+def add_list_view(org: Org, view: Mapping[str, Any]) -> dict[str, Any]:
+    """Save a list view of one's own; one with the same developer name is replaced.
+
+    Args:
+        view: What the describe of a real org's list view has: `sobjectType`, `columns` (those that
+            are not hidden) or a list of field paths, `whereCondition`, `scope`, `orderBy`; and its
+            `developerName` and `label`.
+
+    Returns:
+        Its id and the SOQL it stands for.
+
+    Raises:
+        PipelineError: Naming the key; nothing was saved.
+    """
+    sobject = org.schema.get(str(view.get("sobjectType")))
+    if sobject is None or not sobject.listviewable:
+        raise PipelineError(f"sobjectType: there are no list views of {view.get('sobjectType')}")
+    name = str(view.get("developerName") or "")
+    if not name.isidentifier():
+        raise PipelineError(f"developerName: {name!r} must be letters, digits and underscores")
+    saved = _view(
+        sobject.name,
+        name,
+        str(view.get("label") or name),
+        _shown_columns(view.get("columns")),
+        _where(view.get("whereCondition")),
+        str(view.get("scope") or "everything"),
+    )
+    try:
+        if view.get("orderBy"):
+            saved["orderBy"] = [
+                [item["fieldNameOrPath"], item["sortDirection"]] for item in view["orderBy"]
+            ]
+        soql = _soql(sobject, saved)
+        compile_query(soql, org.schema, org.asking(org.store.admin_id))
+    except ApiError as error:
+        raise PipelineError(f"The list view {name} cannot be queried: {error.message}") from None
+    except (KeyError, TypeError) as error:
+        raise PipelineError(f"whereCondition or orderBy of {name}: {error} is not known") from None
+    return {"id": _save(org, saved), "query": soql}
+
+
+def delete_list_view(org: Org, record_id: str) -> bool:
+    """Forget a list view; False if there is none."""
+    wanted = to_18(record_id) if is_id(record_id) else ""
+    with org.store.write() as connection:
+        connection.execute("DELETE FROM ListView WHERE Id = ?", [wanted])
+        gone = connection.execute("DELETE FROM _list_view WHERE id = ?", [wanted])
+    return bool(gone.rowcount)
+
+
+def _shown_columns(columns: object) -> list[str]:
+    if not isinstance(columns, list) or not columns:
+        raise PipelineError("columns: a list of field paths, or of a describe's columns, is needed")
+    paths = [
+        item if isinstance(item, str) else item.get("fieldNameOrPath")
+        for item in columns
+        if isinstance(item, str) or (isinstance(item, Mapping) and not item.get("hidden"))
+    ]
+    return [str(path) for path in paths]
+
+
+def _where(condition: object) -> dict[str, Any] | None:
+    if not isinstance(condition, Mapping) or condition.get("conditions") == []:
+        return None
+    return dict(condition)
+
+
+def _save(org: Org, view: dict[str, Any]) -> str:
+    sobject, now = org.schema["ListView"], org.store.now()
+    admin = org.store.admin_id
+    with org.store.write() as connection:
+        found = connection.execute(
+            "SELECT Id FROM ListView WHERE DeveloperName = ? AND SobjectType = ?",
+            [view["developerName"], view["sobjectType"]],
+        ).fetchone()
+        number = next_number(connection, sobject)
+        record_id = found[0] if found else org.store.ids.record_id(sobject.key_prefix, number)
+        row = {
+            "Id": record_id,
+            "Name": view["label"],
+            "DeveloperName": view["developerName"],
+            "SobjectType": view["sobjectType"],
+            "IsSoqlCompatible": 1,
+            "CreatedDate": now,
+            "CreatedById": admin,
+            "LastModifiedDate": now,
+            "LastModifiedById": admin,
+            "SystemModstamp": now,
+        }
+        connection.execute("DELETE FROM ListView WHERE Id = ?", [record_id])
+        connection.execute(insert_statement(sobject, list(row)), [number, *row.values()])
+        connection.execute(
+            "INSERT OR REPLACE INTO _list_view VALUES (?, ?, ?)",
+            [record_id, view["sobjectType"], json.dumps(view)],
+        )
+    return str(record_id)
+
+
 def listing(call: Call) -> Reply:
     """`GET sobjects/X/listviews`."""
     sobject = _listviewable(call)
@@ -154,7 +261,9 @@ def listing(call: Call) -> Reply:
 
 
 def information(call: Call) -> Reply:
-    """`GET sobjects/X/listviews/ID`."""
+    """`GET sobjects/X/listviews/ID`, or `recent`, which lists them all."""
+    if call.captured["id"].lower() == "recent":
+        return listing(call)
     record_id, view = _found(call)
     return Reply(_summary(call, record_id, view))
 
@@ -232,7 +341,17 @@ def _found(call: Call) -> tuple[str, dict[str, Any]]:
     )
     if row is None:
         raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
-    return record_id, json.loads(row[0])
+    view = json.loads(row[0])
+    view["columns"] = [path for path in view["columns"] if _is_visible(call.schema, sobject, path)]
+    return record_id, view
+
+
+def _is_visible(schema: Schema, sobject: SObject, path: str) -> bool:
+    try:
+        _field_at(schema, sobject, path)
+    except KeyError:
+        return False
+    return True
 
 
 def _summary(call: Call, record_id: str, view: dict[str, Any]) -> dict[str, Any]:
@@ -266,10 +385,16 @@ def _soql(sobject: SObject, view: dict[str, Any]) -> str:
 
 def _condition(condition: dict[str, Any]) -> str:
     if "conditions" in condition:
-        parts = [_condition(part) for part in condition["conditions"]]
+        parts = [
+            f"({_condition(part)})" if "conditions" in part else _condition(part)
+            for part in condition["conditions"]
+        ]
         return f" {condition['conjunction'].upper()} ".join(parts)
-    operator = _OPERATORS[condition["operator"]]
-    return f"{condition['field']} {operator} {condition['values'][0]}"
+    if "condition" in condition:
+        return f"NOT ({_condition(condition['condition'])})"
+    operator, values = _OPERATORS[condition["operator"]], condition["values"]
+    value = f"({', '.join(values)})" if condition["operator"] in _LIST_OPERATORS else values[0]
+    return f"{condition['field']} {operator} {value}"
 
 
 def _columns(schema: Schema, sobject: SObject, view: dict[str, Any]) -> list[dict[str, Any]]:
