@@ -25,9 +25,14 @@ def main() -> None:
     rows, size, locator = 0, 0, ""
     while locator != "null":
         params = {"maxRecords": "100000"} | ({"locator": locator} if locator else {})
-        with org.streamed(
-            f"{org.base_path}/jobs/query/{job['id']}/results", params=params
+        with org.request(
+            "GET",
+            f"{org.base_path}/jobs/query/{job['id']}/results",
+            params=params,
+            stream=True,
+            headers={"Accept-Encoding": "gzip"},
         ) as response:
+            response.raw.decode_content = True
             locator = response.headers["Sforce-Locator"]
             body = _Counted(response.raw)
             rows += sum(batch.num_rows for batch in csv_batches(body, schema))

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -37,6 +38,16 @@ TABLE_NAMES = {
     "User": "users",
 }
 """What the tables and assets of an sObject are called."""
+
+
+_MERGEABLE = ("Account", "Contact", "Lead")
+_CONVERSION_FIELDS = (
+    "IsConverted",
+    "ConvertedDate",
+    "ConvertedAccountId",
+    "ConvertedContactId",
+    "ConvertedOpportunityId",
+)
 
 
 class WriteRule(StrEnum):
@@ -76,6 +87,12 @@ class TimeFrame(StrEnum):
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+_SOQL_STRING = re.compile(r"'(?:\\.|[^'\\])*'", re.DOTALL)
+_SOQL_CLAUSE = re.compile(
+    r"^(?:where|select)\b|\b(?:order\s+by|group\s+by|limit|offset|using\s+scope)\b", re.IGNORECASE
+)
 
 
 def _duration(value: object) -> object:
@@ -245,10 +262,43 @@ class FieldMapping(Model):
         return self
 
 
+class ListViewScope(Model):
+    """The records of a list view, by its condition at the time of each pull."""
+
+    list_view: str = Field(min_length=1, description="The list view's API name or label.")
+
+
+class SoqlScope(Model):
+    """The records that fit a condition."""
+
+    soql: str = Field(
+        min_length=1, description="A SOQL condition, without WHERE: Country__c = 'US'."
+    )
+
+    @field_validator("soql")
+    @classmethod
+    def _is_a_condition(cls, value: str) -> str:
+        condition = value.strip()
+        masked = _SOQL_STRING.sub("''", condition)
+        if clause := _SOQL_CLAUSE.search(masked):
+            raise ValueError(f"write the condition alone, without {clause[0]}")
+        if masked.count("(") != masked.count(")") or masked.count("'") % 2:
+            raise ValueError("its parentheses or quotes do not match")
+        return condition
+
+
+Scope = ListViewScope | SoqlScope
+
+
 class SObjectPull(Model):
     """What is pulled of one sObject, besides its system fields."""
 
-    fields: tuple[ApiName, ...] = ()
+    fields: tuple[ApiName, ...] | Literal["all"] = Field(
+        (), description="Further fields; `all` for every field that the org shows."
+    )
+    scope: Scope | None = Field(
+        None, description="Only the records of a list view or of a SOQL condition; all by default."
+    )
 
 
 class PersonObject(SObjectPull):
@@ -490,8 +540,10 @@ class Pipelines(Model):
             wanted += person.mapping
             if "Account.Name" in person.identifiers.columns():
                 wanted.append("AccountId")
-            if name == "Lead":
-                wanted += ["IsConverted", "ConvertedContactId"]
+        if name in _MERGEABLE:
+            wanted.append("MasterRecordId")
+        if name == "Lead":
+            wanted += _CONVERSION_FIELDS
         if name in ("Account", "Campaign"):
             wanted.append("Name")
         if name == "CampaignMember":
@@ -501,8 +553,8 @@ class Pipelines(Model):
                 wanted += program.write_back
             if name == "Lead" and isinstance(program.qualification, LeadField):
                 wanted += [program.qualification.field, program.qualification.code_field]
-        configured = self.objects.pulled()[name]
-        return tuple(dict.fromkeys([*wanted, *configured.fields]))
+        configured = self.objects.pulled()[name].fields
+        return tuple(dict.fromkeys([*wanted, *(() if configured == "all" else configured)]))
 
 
 def _claim(writers: dict[tuple[str, str], str], sobject: str, field: str, key: str) -> None:

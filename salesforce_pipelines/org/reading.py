@@ -1,11 +1,12 @@
 """Reading records from the org as Arrow batches: REST for little, Bulk API 2.0 for much."""
 
 import contextlib
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +14,7 @@ import pyarrow.csv
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema
+from salesforce_pipelines.org.errors import SalesforceError
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant, select
 from salesforce_pipelines.store.csv_stream import NeverSplitCrLf
@@ -20,9 +22,13 @@ from salesforce_pipelines.store.csv_stream import NeverSplitCrLf
 Channel = Literal["REST", "Bulk API 2.0"]
 RETRIEVE_LIMIT = 2000
 """Most records of one `composite/sobjects/X` retrieve (*REST API Developer Guide*)."""
-_COMPOUND = {"address", "location"}
+COMPOUND_TYPES = frozenset({"address", "location"})
+"""Types of fields that are read by their components."""
 _LONGEST_URL = 14_000
-_BULK_PAGE = 100_000
+_LARGEST_BULK_PAGE = 100_000
+_SMALLEST_BULK_PAGE = 2_000
+_BULK_PAGE_CELLS = 5_000_000
+_GONE = frozenset({"NOT_FOUND", "INVALIDJOBSTATE", "INVALID_QUERY_LOCATOR"})
 _CSV_BLOCK = 1 << 20
 
 
@@ -30,18 +36,53 @@ class RowCountError(PipelineError):
     """Fewer or more rows landed than the org promised: nothing of the pull may be kept."""
 
 
+class ResultsGoneError(PipelineError):
+    """The org no longer has the results of a Bulk query job; the query has to be run anew."""
+
+
+@dataclass(frozen=True)
+class BulkPosition:
+    """A place in the results of a Bulk query job.
+
+    Attributes:
+        job_id: The job.
+        locator: Of the page to read next; empty for the first, `null` when all were read.
+        rows: Rows of the pages before it.
+        expected_rows: Rows of the whole result, as the job says.
+    """
+
+    job_id: str
+    locator: str
+    rows: int
+    expected_rows: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a reading: its rows, to be read to the end, and where to go on after it.
+
+    Attributes:
+        after: None for a page of a REST query, which is not gone on with later.
+    """
+
+    batches: Iterator[pa.RecordBatch]
+    after: BulkPosition | None
+
+
 @dataclass(frozen=True)
 class Reading:
-    """Rows on their way: read `batches` to the end, or close it."""
+    """Rows on their way, page by page. Read each page to its end before the next, or close it."""
 
     channel: Channel
     expected_rows: int
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+    pages: Iterator[Page]
 
-    def reader(self) -> pa.RecordBatchReader:
-        """The batches as a reader, for a table to take in."""
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches)
+    @property
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of every page."""
+        for page in self.pages:
+            yield from page.batches
 
 
 def read(
@@ -51,7 +92,6 @@ def read(
     *,
     where: str = "",
     bulk_threshold: int,
-    progress: Callable[[int], None] = lambda _rows: None,
 ) -> Reading:
     """Every record of an sObject that fits `where`, deleted and merged ones included.
 
@@ -64,14 +104,13 @@ def read(
         fields: What to select; compound fields have to be named by their components.
         where: A SOQL condition.
         bulk_threshold: Rows from which on Bulk API 2.0 is used.
-        progress: Told the number of rows landed so far, batch by batch.
 
     Raises:
         PipelineError: A compound field is among the fields.
         RowCountError: While reading: the rows do not add up to what the org promised.
         SalesforceError: The org refused.
     """
-    if compound := [field.name for field in fields if field.type in _COMPOUND]:
+    if compound := [field.name for field in fields if field.type in COMPOUND_TYPES]:
         raise PipelineError(
             f"{name}: {', '.join(compound)} is a compound field; name its components "
             "(such as MailingCity) in pipelines.yaml"
@@ -84,11 +123,43 @@ def read(
             "GET", f"{session.base_path}/queryAll", params={"q": soql}, what=what
         ).json()
         if first["totalSize"] < bulk_threshold:
-            pages = _rest_batches(session, first, schema, what, progress)
+            pages = _rest_pages(session, first, schema, what)
             return Reading("REST", int(first["totalSize"]), schema, pages)
     job = _query_job(session, name, soql)
-    batches = _bulk_batches(session, name, job, schema, progress)
-    return Reading("Bulk API 2.0", int(job["numberRecordsProcessed"]), schema, batches)
+    start = BulkPosition(str(job["id"]), "", 0, int(job["numberRecordsProcessed"]))
+    return _bulk_reading(session, name, schema, start)
+
+
+def resume(session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition) -> Reading:
+    """The rest of a Bulk query job's results, from a page on.
+
+    Args:
+        session: The org.
+        name: The sObject.
+        schema: Of the rows, as the interrupted reading had it.
+        start: Where the last page that was kept ended.
+
+    Raises:
+        ResultsGoneError: The org no longer has them (it keeps results for seven days), or the job
+            was deleted.
+        SalesforceError: The org refused.
+    """
+    try:
+        job = session.get(f"jobs/query/{start.job_id}")
+    except SalesforceError as error:
+        if error.code in _GONE:
+            raise _gone(name) from error
+        raise
+    if job["state"] != "JobComplete":
+        raise _gone(name)
+    return _bulk_reading(session, name, schema, start)
+
+
+def forget_results(session: OrgSession, name: str, job_id: str) -> None:
+    """Delete a Bulk query job whose results landed; a job that is gone is no error."""
+    with contextlib.suppress(PipelineError):
+        resource = f"{session.base_path}/jobs/query/{job_id}"
+        session.request("DELETE", resource, what=f"deletion of the Bulk query job of {name}")
 
 
 def newest_stamp(session: OrgSession, name: str, *, before: datetime) -> datetime | None:
@@ -122,19 +193,14 @@ def retrieve(
     return found
 
 
-def _rest_batches(
-    session: OrgSession,
-    page: dict[str, Any],
-    schema: pa.Schema,
-    what: str,
-    progress: Callable[[int], None],
-) -> Iterator[pa.RecordBatch]:
+def _rest_pages(
+    session: OrgSession, page: dict[str, Any], schema: pa.Schema, what: str
+) -> Iterator[Page]:
     expected, landed = int(page["totalSize"]), 0
     while True:
         landed += len(page["records"])
         if page["records"]:
-            yield batch_of(page["records"], schema)
-            progress(landed)
+            yield Page(iter([batch_of(page["records"], schema)]), None)
         if page["done"]:
             break
         page = session.request("GET", page["nextRecordsUrl"], what=what).json()
@@ -203,33 +269,72 @@ def wait_for_job(session: OrgSession, resource: str, what: str) -> dict[str, Any
         pause = min(pause * 1.5, 10.0)
 
 
-def _bulk_batches(
-    session: OrgSession,
-    name: str,
-    job: dict[str, Any],
-    schema: pa.Schema,
-    progress: Callable[[int], None],
-) -> Iterator[pa.RecordBatch]:
-    resource = f"{session.base_path}/jobs/query/{job['id']}"
+def _bulk_reading(
+    session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition
+) -> Reading:
+    pages = _bulk_pages(session, name, schema, start)
+    return Reading("Bulk API 2.0", start.expected_rows, schema, pages)
+
+
+def _bulk_pages(
+    session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition
+) -> Iterator[Page]:
+    """Each page is fetched whole before it is parsed, so a broken connection costs one page."""
     what = f"results of the Bulk query job of {name}"
-    landed, locator = 0, ""
-    try:
-        while True:
-            params = {"maxRecords": str(_BULK_PAGE)} | ({"locator": locator} if locator else {})
-            with session.streamed(f"{resource}/results", params=params, what=what) as response:
-                promised, before = int(response.headers["Sforce-NumberOfRecords"]), landed
-                for batch in csv_batches(response.raw, schema):
-                    landed += batch.num_rows
-                    yield batch
-                    progress(landed)
-                _prove(what, promised, landed - before)
-                locator = response.headers["Sforce-Locator"]
-            if locator == "null":
-                break
-        _prove(what, int(job["numberRecordsProcessed"]), landed)
-    finally:
-        with contextlib.suppress(PipelineError):
-            session.request("DELETE", resource, what=f"deletion of the Bulk query job of {name}")
+    position = start
+    while position.locator != "null":
+        with _fetched(session, position, _page_rows(schema), what) as page:
+            after = replace(position, locator=page.locator, rows=position.rows + page.records)
+            yield Page(_proven(csv_batches(page.file, schema), page.records, what), after)
+        position = after
+    _prove(what, position.expected_rows, position.rows)
+
+
+def _page_rows(schema: pa.Schema) -> int:
+    """Rows of a page such that it stays small on disk, however wide they are."""
+    return max(_SMALLEST_BULK_PAGE, min(_LARGEST_BULK_PAGE, _BULK_PAGE_CELLS // len(schema)))
+
+
+@dataclass(frozen=True)
+class _FetchedPage:
+    file: IO[bytes]
+    records: int
+    locator: str
+
+
+@contextlib.contextmanager
+def _fetched(
+    session: OrgSession, position: BulkPosition, rows: int, what: str
+) -> Iterator[_FetchedPage]:
+    """One page of results in a temporary file, complete."""
+    resource = f"{session.base_path}/jobs/query/{position.job_id}/results"
+    params = {"maxRecords": str(rows)}
+    if position.locator:
+        params["locator"] = position.locator
+    with tempfile.TemporaryFile() as file:
+        try:
+            headers = session.download(resource, file, params=params, what=what)
+        except SalesforceError as error:
+            if error.code in _GONE:
+                raise _gone(what) from error
+            raise
+        file.seek(0)
+        records = int(headers["Sforce-NumberOfRecords"])
+        yield _FetchedPage(file, records, headers["Sforce-Locator"])
+
+
+def _proven(
+    batches: Iterator[pa.RecordBatch], promised: int, what: str
+) -> Iterator[pa.RecordBatch]:
+    landed = 0
+    for batch in batches:
+        landed += batch.num_rows
+        yield batch
+    _prove(what, promised, landed)
+
+
+def _gone(what: str) -> ResultsGoneError:
+    return ResultsGoneError(f"{what}: the org no longer has the results; the query runs anew")
 
 
 def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -1,13 +1,13 @@
 """A session with the org: OAuth, requests with retries, and the count of API calls."""
 
 import re
+import shutil
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import IO, Any, Literal, NoReturn
 
 import requests
 import tenacity
@@ -25,6 +25,7 @@ from salesforce_pipelines.org.errors import (
 )
 
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+_COPIED_BYTES = 1 << 18
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
@@ -41,6 +42,7 @@ class OrgSession:
 
     Attributes:
         api_calls: Calls of this session that count against the org's daily allowance.
+        bytes_read: Of results that were downloaded, unpacked.
         api_usage: (used, allowed) in the org's last 24 hours as the newest answer told, or None.
     """
 
@@ -67,11 +69,13 @@ class OrgSession:
         self._token: str | None = None
         self._instance_url = ""
         self._org_id = ""
+        self._user_id = ""
         self._attempts = attempts
         self._wait = wait or tenacity.wait_random_exponential(multiplier=0.5, max=30)
         self._server_time: datetime | None = None
         self._silent = False
         self.api_calls = 0
+        self.bytes_read = 0
         self.api_usage: tuple[int, int] | None = None
 
     @cached_property
@@ -92,6 +96,11 @@ class OrgSession:
     def org_id(self) -> str:
         """The organization's Id, once a token was given."""
         return self._org_id
+
+    @property
+    def user_id(self) -> str:
+        """The Id of the user that this session acts as, once a token was given."""
+        return self._user_id
 
     @property
     def base_path(self) -> str:
@@ -168,24 +177,54 @@ class OrgSession:
             raise error.final from error.final.__cause__
         raise AssertionError("tenacity either returns or raises")
 
-    @contextmanager
-    def streamed(
-        self, path: str, *, params: Mapping[str, str] | None = None, what: str = ""
-    ) -> Iterator[requests.Response]:
-        """An answer whose body is read bit by bit from `response.raw`."""
+    def download(
+        self,
+        path: str,
+        target: IO[bytes],
+        *,
+        params: Mapping[str, str] | None = None,
+        what: str = "",
+    ) -> Mapping[str, str]:
+        """Write the whole body of an answer to a file; the answer's headers.
+
+        A body that breaks off is fetched anew, as a request without an answer is sent again.
+
+        Raises:
+            SalesforceError: The org refused.
+            OrgUnreachableError: The org did not answer, or every body broke off.
+        """
+        what = what or path
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_RetryableError),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=self._wait,
+            retry_error_callback=_raise_final,
+        ):
+            with attempt:
+                target.seek(0)
+                target.truncate()
+                return self._download(path, target, params, what)
+        raise AssertionError("tenacity either returns or raises")
+
+    def _download(
+        self, path: str, target: IO[bytes], params: Mapping[str, str] | None, what: str
+    ) -> Mapping[str, str]:
         response = self.request(
             "GET", path, params=params, stream=True, headers={"Accept-Encoding": "gzip"}, what=what
         )
-        response.raw.decode_content = True
-        try:
-            yield response
-        except urllib3.exceptions.HTTPError as error:
-            raise OrgUnreachableError(
-                f"{what or path}: the connection broke in the middle of the answer "
-                f"({type(error).__name__}); nothing of it is kept. Run it again."
-            ) from error
-        finally:
-            response.close()
+        with response:
+            response.raw.decode_content = True
+            try:
+                shutil.copyfileobj(response.raw, target, _COPIED_BYTES)
+            except urllib3.exceptions.HTTPError as error:
+                final = OrgUnreachableError(
+                    f"{what}: the connection broke in the middle of the answer again and again "
+                    f"({type(error).__name__}). Run it again: it goes on from here."
+                )
+                raise _RetryableError(final) from error
+            with self._lock:
+                self.bytes_read += target.tell()
+            return response.headers
 
     def close(self) -> None:
         """Let the connections go. The token stays valid for whoever else uses it."""
@@ -286,7 +325,7 @@ class OrgSession:
                 self._instance_url = str(answer["instance_url"]).rstrip("/")
                 # https://login.salesforce.com/id/<organization Id>/<user Id>
                 parts = str(answer.get("id", "")).split("/")
-                self._org_id = parts[-2] if len(parts) > 2 else ""
+                self._org_id, self._user_id = parts[-2:] if len(parts) > 2 else ("", "")
             return self._token
 
     def _grant(self) -> dict[str, str]:
@@ -298,6 +337,13 @@ class OrgSession:
         if self._connection.grant == "refresh_token" and self._environment.refresh_token:
             grant["refresh_token"] = self._environment.refresh_token.get_secret_value()
         return grant
+
+
+def _raise_final(state: tenacity.RetryCallState) -> NoReturn:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, _RetryableError):
+        raise error.final from error.__cause__
+    raise AssertionError("only a retryable error uses up the attempts")
 
 
 def _host(url: str) -> str:

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.errors import (
@@ -153,9 +154,11 @@ def _bulk_outcomes(
 
 
 def _result_rows(session: OrgSession, path: str, what: str) -> Iterator[dict[str, str]]:
-    with session.streamed(path, what=what) as response:
-        body = cast(BinaryIO, response.raw)
-        yield from csv.DictReader(io.TextIOWrapper(body, encoding="utf-8", newline=""))
+    with tempfile.TemporaryFile() as body:
+        session.download(path, body, what=what)
+        body.seek(0)
+        with io.TextIOWrapper(body, encoding="utf-8", newline="") as text:
+            yield from csv.DictReader(text)
 
 
 def _csv(updates: Sequence[Update]) -> str:

@@ -1,14 +1,17 @@
 """The org's sObjects as external assets, and what is pulled of them as tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.pull.pulling import PullReport, pull, watermark_of
+from salesforce_pipelines.pull import record_states
+from salesforce_pipelines.pull.drift import explanation
+from salesforce_pipelines.pull.pulling import Progress, PullReport, Wanted, pull, watermark_of
 from salesforce_pipelines.reporting import explained, moment, of_table, sample
 from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.tables import Tables
@@ -19,7 +22,15 @@ _ABOUT = {
     "Id": "The record's Id in the org.",
     "IsDeleted": "Whether the record was deleted or merged in the org.",
     "SystemModstamp": "When a person or an automation last changed the record.",
+    "MasterRecordId": "The record that this one became part of by a merge.",
+    record_states.COLUMN: record_states.ABOUT,
 }
+
+
+class PullConfig(dg.Config):
+    """What one run may ask for beyond the configuration."""
+
+    full: bool = Field(default=False, description="Pull every record anew, not only what changed.")
 
 
 def pulled_key(sobject: str) -> dg.AssetKey:
@@ -51,6 +62,7 @@ def external(pipelines: Pipelines, sobject: str) -> dg.AssetSpec:
 def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
     """The table of one sObject, brought up to the org by every materialisation."""
     name, fields = TABLE_NAMES[sobject], pipelines.fields_of(sobject)
+    configured = pipelines.objects.pulled()[sobject]
 
     @dg.asset(
         key=pulled_key(sobject),
@@ -66,16 +78,20 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
     @explained
     def pulled(
         context: dg.AssetExecutionContext,
+        config: PullConfig,
         org: dg.ResourceParam[OrgSession],
         tables: dg.ResourceParam[Tables],
     ) -> dg.MaterializeResult[None]:
         log = tables.log(f"pulled/{name}")
-        report = pull(org, log, sobject, fields, pipelines.pull, _told(context, sobject))
-        context.log.info(
-            f"{sobject}: {'full' if report.full else 'incremental'} pull by {report.channel}: "
-            f"{report.added} added, {report.changed} changed, {report.deleted} deleted, "
-            f"{report.unchanged} unchanged, {report.api_calls} API calls"
+        wanted = Wanted(
+            sobject,
+            fields,
+            every_field=configured.fields == "all",
+            scope=configured.scope,
+            full=config.full,
         )
+        report = pull(org, log, wanted, pipelines.pull, _told(context, sobject))
+        _tell(context, report)
         person = pipelines.objects.people().get(sobject)
         shown = [c for c in person.identifiers.columns() if "." not in c] if person else fields[5:8]
         return dg.MaterializeResult(
@@ -90,16 +106,30 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
     return pulled
 
 
-def _told(context: dg.AssetExecutionContext, sobject: str) -> Callable[[int], None]:
+def _told(context: dg.AssetExecutionContext, sobject: str) -> Progress:
     told = 0
 
-    def progress(rows: int) -> None:
+    def progress(rows: int, expected: int) -> None:
         nonlocal told
         if rows - told >= _PROGRESS_ROWS:
             told = rows
-            context.log.info(f"{sobject}: {rows:,} rows landed")
+            share = f" ({100 * rows // expected} %)" if expected else ""
+            context.log.info(f"{sobject}: {rows:,} of {expected:,} rows landed{share}")
 
     return progress
+
+
+def _tell(context: dg.AssetExecutionContext, report: PullReport) -> None:
+    kind = "full" if report.full else "incremental"
+    resumed = ", gone on with after an interruption" if report.resumed else ""
+    context.log.info(
+        f"{report.sobject}: {kind} pull by {report.channel}{resumed}: {report.added} added, "
+        f"{report.changed} changed, {report.deleted} deleted, {report.merged} merged, "
+        f"{report.purged} purged, {report.left_scope} left the scope, {report.unchanged} "
+        f"unchanged, {report.api_calls} API calls"
+    )
+    if report.drift_is_new:
+        context.log.warning(explanation(report.sobject, report.fields))
 
 
 def _usage(org: OrgSession) -> str:
@@ -107,6 +137,13 @@ def _usage(org: OrgSession) -> str:
         return "not told by the org"
     used, allowed = org.api_usage
     return f"{used:,} of {allowed:,} calls of the org's last 24 hours"
+
+
+def _lag(report: PullReport) -> float:
+    """Seconds between the org's clock and what the pull covers."""
+    if report.org_time is None:
+        return 0.0
+    return (report.org_time - report.window.end).total_seconds()
 
 
 def _metadata(report: PullReport) -> dict[str, Any]:
@@ -117,8 +154,17 @@ def _metadata(report: PullReport) -> dict[str, Any]:
         "added": report.added,
         "changed": report.changed,
         "deleted": report.deleted,
+        "merged": report.merged,
+        "converted": report.converted,
+        "purged": report.purged,
+        "left_scope": report.left_scope,
         "unchanged": report.unchanged,
         "api_calls": report.api_calls,
+        "bytes_read": report.bytes_read,
+        "lag_seconds": _lag(report),
+        "resumed": report.resumed,
+        "scope": report.scope or "all records",
+        "left_out_fields": ", ".join([*report.fields.missing, *report.fields.retyped]) or "none",
         "window_start": moment(report.window.start),
         "watermark": moment(report.window.end),
     }

@@ -1,43 +1,97 @@
 """Pulling one sObject into its change log: first in full, then only what changed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salesforce_pipelines.config.models import Pull
+from salesforce_pipelines.config.models import Pull, Scope
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.org.describe import describe
-from salesforce_pipelines.org.reading import Reading, read
+from salesforce_pipelines.org.describe import SObjectDescribe, arrow_schema, describe
+from salesforce_pipelines.org.errors import SalesforceError
+from salesforce_pipelines.org.reading import (
+    BulkPosition,
+    Reading,
+    ResultsGoneError,
+    forget_results,
+    read,
+    resume,
+)
 from salesforce_pipelines.org.session import OrgSession
+from salesforce_pipelines.pull import record_states
+from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
+from salesforce_pipelines.pull.scope import condition_of, validate
 from salesforce_pipelines.pull.window import Window, next_window
 from salesforce_pipelines.store import duck
-from salesforce_pipelines.store.tables import ChangeLog
+from salesforce_pipelines.store.tables import ChangeLog, StagedBatch
 
-_BATCH = 20_000
+Progress = Callable[[int, int], None]
+"""Told the rows landed so far and the rows expected."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be pulled.
+
+    Attributes:
+        sobject: The sObject.
+        fields: The configured fields.
+        every_field: Whether every other field that the org shows is wanted too.
+        scope: Which records; None for all.
+        full: Whether to pull everything though only changes were needed.
+    """
+
+    sobject: str
+    fields: Sequence[str]
+    every_field: bool = False
+    scope: Scope | None = None
+    full: bool = False
 
 
 @dataclass
 class PullReport:
-    """What a pull did. Counts are rows; `unchanged` were read again and already held."""
+    """What a pull did. Counts are rows.
+
+    Attributes:
+        unchanged: Read again, and already held with the same content.
+        purged: Held, and the org no longer has them.
+        left_scope: Held, and no longer within the configured scope.
+        resumed: Whether an interrupted pull was gone on with.
+        api_calls: Of this process; those of an interrupted one are not known any more.
+    """
 
     sobject: str
     full: bool
     window: Window
+    fields: Fields
     channel: str = ""
     read: int = 0
     added: int = 0
     changed: int = 0
     deleted: int = 0
+    merged: int = 0
+    converted: int = 0
     unchanged: int = 0
+    purged: int = 0
+    left_scope: int = 0
+    bytes_read: int = 0
     api_calls: int = 0
+    resumed: bool = False
+    drift_is_new: bool = False
+    scope: str = ""
+    org_time: datetime | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def landed(self) -> int:
         """Rows that the table took in."""
-        return self.added + self.changed + self.deleted
+        return (
+            self.added + self.changed + self.deleted + self.merged + self.purged + self.left_scope
+        )
 
 
 def watermark_of(log: ChangeLog) -> datetime | None:
@@ -49,148 +103,367 @@ def watermark_of(log: ChangeLog) -> datetime | None:
 def pull(
     session: OrgSession,
     log: ChangeLog,
-    sobject: str,
-    fields: Sequence[str],
+    wanted: Wanted,
     settings: Pull,
-    progress: Callable[[int], None] = lambda _rows: None,
+    progress: Progress = lambda _rows, _expected: None,
 ) -> PullReport:
     """Bring a table up to the org, in one commit that also holds the new watermark.
 
-    The first pull is full, and so is one for which fields were added to the configuration.
-    Rows that were deleted or merged in the org stay, with IsDeleted true.
+    The first pull is full, and so is one for which fields were added or the scope was changed. A
+    pull that was cut goes on after the last page it had checkpointed, where the org still has the
+    results. Rows that were deleted, merged or purged in the org stay, with their state.
 
     Raises:
         PipelineError: The org refused, is unreachable, or lacks a field; the table is as before.
     """
-    calls = session.api_calls
-    found = describe(session, sobject).require(fields, f"objects.{sobject} in pipelines.yaml")
-    state = log.state()
-    known = set() if state is None else set(state.metadata["fields"])
-    if state is not None and state.metadata["org"] != session.org_id:
-        raise PipelineError(
-            f"{log.name}: the table holds records of org {state.metadata['org']}, and "
-            f"{session.login_url} is org {session.org_id}. Give each org a storage of its own in "
-            "pipelines.yaml."
+    return _Pulling(session, log, wanted, settings, progress).run()
+
+
+class _Pulling:
+    def __init__(
+        self,
+        session: OrgSession,
+        log: ChangeLog,
+        wanted: Wanted,
+        settings: Pull,
+        progress: Progress,
+    ) -> None:
+        self._session = session
+        self._log = log
+        self._wanted = wanted
+        self._settings = settings
+        self._progress = progress
+        self._state = log.state()
+        self._known: dict[str, Any] = {} if self._state is None else self._state.metadata
+        self._table = None if self._state is None else log.schema()
+
+    def run(self) -> PullReport:
+        calls, size = self._session.api_calls, self._session.bytes_read
+        described = describe(self._session, self._wanted.sobject)
+        self._check_org()
+        condition = self._condition()
+        try:
+            report = self._pull(described, condition)
+        except SalesforceError as error:
+            if error.code != "INVALID_FIELD":
+                raise
+            # A field was hidden or deleted after the describe: look again, once.
+            report = self._pull(describe(self._session, self._wanted.sobject), condition)
+        report.api_calls = self._session.api_calls - calls
+        report.bytes_read = self._session.bytes_read - size
+        return report
+
+    def _check_org(self) -> None:
+        if self._state is not None and self._known["org"] != self._session.org_id:
+            raise PipelineError(
+                f"{self._log.name}: the table holds records of org {self._known['org']}, and "
+                f"{self._session.login_url} is org {self._session.org_id}. Give each org a storage "
+                "of its own in pipelines.yaml."
+            )
+
+    def _condition(self) -> str:
+        condition = condition_of(self._session, self._wanted.sobject, self._wanted.scope)
+        if condition and condition != self._known.get("scope"):
+            validate(self._session, self._wanted.sobject, condition)
+        return condition
+
+    def _pull(self, described: SObjectDescribe, condition: str) -> PullReport:
+        wanted = self._wanted
+        fields = fields_to_read(
+            described,
+            configured(described, wanted.fields, wanted.every_field),
+            self._table,
+            self._known.get("fields", ()),
+            full=wanted.full,
         )
-    full = not known.issuperset(field.name for field in found)
-    window = next_window(
-        None if full else watermark_of(log),
-        session.server_time(),
-        lag=settings.lag,
-        overlap=settings.overlap,
-    )
-    reading = read(
-        session,
-        sobject,
-        found,
-        where=window.where(),
-        bulk_threshold=settings.bulk_threshold,
-        progress=progress,
-    )
-    report = PullReport(sobject, full, window, reading.channel)
-    metadata = {
-        "sobject": sobject,
-        "watermark": window.end.isoformat(),
-        # A field that is left out for a while and comes back needs a full pull: what changed
-        # meanwhile was pulled without it.
-        "fields": reading.schema.names,
-        "org": session.org_id,
-    }
-    if full:
-        rows = _reader(reading, _everything(reading, log, report))
-        log.replace(rows, metadata)
-    else:
-        rows = _reader(reading, _only_changed(reading, log, window, report))
-        log.append(rows, metadata)
-    report.api_calls = session.api_calls - calls
-    return report
+        full = bool(wanted.full or fields.added or condition != self._known.get("scope", ""))
+        now = self._session.server_time()
+        window = next_window(
+            None if full or self._state is None else watermark_of(self._log),
+            now,
+            lag=self._settings.lag,
+            overlap=self._settings.overlap,
+        )
+        report = PullReport(wanted.sobject, full, window, fields, scope=condition, org_time=now)
+        drift = fields.told()
+        report.drift_is_new = bool(drift) and drift != self._known.get("drift", {})
+        staged, reading = self._begin(report, condition)
+        with staged:
+            self._land(staged, reading, report)
+            if full:
+                self._keep_unseen(staged, report, condition)
+            elif condition:
+                self._mark_out_of_scope(staged, report, condition)
+            staged.commit(self._metadata(report))
+        if job_id := report.told.get("job_id"):
+            forget_results(self._session, wanted.sobject, job_id)
+        return report
 
+    # Beginning, or going on
 
-def _reader(reading: Reading, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(reading.schema, batches)
+    def _begin(self, report: PullReport, condition: str) -> tuple[StagedBatch, Reading]:
+        names = [one.name for one in report.fields.read]
+        staged = self._log.staged()
+        if staged is not None:
+            reading = self._resumed(staged, report, names, condition)
+            if reading is not None:
+                return staged, reading
+        reading = read(
+            self._session,
+            report.sobject,
+            report.fields.read,
+            where=_both(condition, report.window.where()),
+            bulk_threshold=self._settings.bulk_threshold,
+        )
+        report.channel = reading.channel
+        schema = record_states.schema_with_state(reading.schema)
+        held = self._held_columns(report)
+        columns = pa.schema([*schema, *(self._column(name) for name in held)])
+        return self._log.stage(columns, replaces=report.full), reading
 
+    def _resumed(
+        self, staged: StagedBatch, report: PullReport, names: list[str], condition: str
+    ) -> Reading | None:
+        """The rest of an interrupted pull's reading; None if it is another pull's."""
+        notes = staged.metadata
+        fits = (
+            notes
+            and (notes["fields"], notes["scope"], notes["org"])
+            == (names, condition, self._session.org_id)
+            and staged.replaces == report.full
+        )
+        if not fits:
+            staged.discard()
+            return None
+        start = BulkPosition(**notes["position"])
+        schema = arrow_schema(report.fields.read)
+        try:
+            reading = resume(self._session, report.sobject, schema, start)
+        except ResultsGoneError:
+            staged.discard()
+            return None
+        # What it read fits the window it had, whenever it comes to its end.
+        began, end = notes["window"]
+        report.window = Window(
+            None if began is None else datetime.fromisoformat(began), datetime.fromisoformat(end)
+        )
+        for name, count in notes["counts"].items():
+            setattr(report, name, count)
+        report.resumed, report.channel = True, reading.channel
+        return reading
 
-def _everything(reading: Reading, log: ChangeLog, report: PullReport) -> Iterator[pa.RecordBatch]:
-    """The rows of a full reading, then those of before that the org no longer tells of.
+    def _checkpoint(self, staged: StagedBatch, report: PullReport, after: BulkPosition) -> None:
+        window = report.window
+        start = window.start.isoformat() if window.start else None
+        counts = ("read", "added", "changed", "deleted", "merged", "converted", "unchanged")
+        staged.checkpoint(
+            {
+                "fields": [one.name for one in report.fields.read],
+                "scope": report.scope,
+                "org": self._session.org_id,
+                "window": [start, window.end.isoformat()],
+                "position": vars(after),
+                "counts": {name: getattr(report, name) for name in counts},
+            }
+        )
 
-    Salesforce forgets a deleted record after some weeks; the table keeps it, as deleted.
-    """
-    first = log.state() is None
-    with duck.connect() as connection:
-        connection.execute("CREATE TEMP TABLE seen (Id VARCHAR)")
-        for batch in reading.batches:
-            report.read += batch.num_rows
-            deleted = _sum(_flags(batch))
-            report.deleted += deleted
-            report.added += batch.num_rows - deleted
-            if not first:
-                connection.register("batch", pa.Table.from_batches([batch.select(["Id"])]))
-                connection.execute("INSERT INTO seen SELECT Id FROM batch")
-                connection.unregister("batch")
-            yield batch
-        if first:
-            return
-        log.duckdb_view(connection, "held")
-        known = set(log.schema().names)
-        columns = ", ".join(_kept(name, known) for name in reading.schema.names)
-        forgotten = connection.sql(f"SELECT {columns} FROM held ANTI JOIN seen USING (Id)")
-        for batch in forgotten.to_arrow_reader(_BATCH):
-            report.deleted += batch.num_rows
-            yield from pa.Table.from_batches([batch]).cast(reading.schema).to_batches()
+    # Landing
 
+    def _land(self, staged: StagedBatch, reading: Reading, report: PullReport) -> None:
+        with duck.connect() as connection:
+            landing = self._landing(connection, reading.schema, report)
+            for page in reading.pages:
+                for batch in page.batches:
+                    report.read += batch.num_rows
+                    for rows in landing(record_states.with_state(batch)):
+                        staged.write(rows)
+                    self._progress(report.read, reading.expected_rows)
+                if page.after is not None:
+                    self._checkpoint(staged, report, page.after)
+                    report.told["job_id"] = page.after.job_id
 
-def _kept(name: str, known: set[str]) -> str:
-    if name == "IsDeleted":
-        return "true AS IsDeleted"
-    return f'"{name}"' if name in known else f'NULL AS "{name}"'
-
-
-def _only_changed(
-    reading: Reading, log: ChangeLog, window: Window, report: PullReport
-) -> Iterator[pa.RecordBatch]:
-    """The rows of the reading that the table does not hold with the same content.
-
-    The stamp alone does not tell: two changes within one second share it.
-    """
-    start = window.start
-    if start is None:
-        raise ValueError("an incremental window has a start")
-    columns = ", ".join(f'"{name}"' for name in reading.schema.names)
-    with duck.connect() as connection:
-        log.duckdb_view(connection, "pulled", reading.schema.names)
+    def _landing(
+        self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema, report: PullReport
+    ) -> Callable[[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+        """What turns a batch of the reading into the rows that the table takes in."""
+        kept = self._held_columns(report)
+        if self._state is None:
+            return lambda batch: _all_new(batch, report)
+        columns = list(dict.fromkeys([*schema.names, record_states.COLUMN]))
+        self._log.duckdb_view(connection, "pulled")
+        stored = set(self._log.schema().names)
+        start = report.window.start
+        if start is None:
+            return lambda batch: _with_held(connection, _all_new(batch, report), kept)
+        shown = ", ".join(duck.quoted(name) if name in stored else "NULL" for name in columns)
         connection.execute(
-            f"CREATE TEMP TABLE held AS SELECT Id, hash(row({columns})) AS content FROM pulled "
+            f"CREATE TEMP TABLE held AS SELECT Id, hash(row({shown})) AS content FROM pulled "
             "WHERE SystemModstamp >= ?",
             [start],
         )
         known = connection.sql("SELECT Id FROM held").to_arrow_table().column("Id")
-        for batch in reading.batches:
-            report.read += batch.num_rows
+        hashed = ", ".join(duck.quoted(c) for c in columns)
+
+        def only_changed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
             connection.register("batch", pa.Table.from_batches([batch]))
             fresh = connection.sql(
-                f"SELECT * FROM batch WHERE (Id, hash(row({columns}))) NOT IN (FROM held)"
+                f"SELECT * FROM batch WHERE (Id, hash(row({hashed}))) NOT IN (FROM held)"
             ).to_arrow_table()
             connection.unregister("batch")
             report.unchanged += batch.num_rows - fresh.num_rows
+            fresh = fresh.cast(batch.schema)
             _count(fresh, known, start, report)
-            yield from fresh.cast(reading.schema).to_batches()
+            yield from _with_held(connection, iter(fresh.to_batches()), kept)
+
+        return only_changed
+
+    def _held_columns(self, report: PullReport) -> list[str]:
+        """Columns whose values stay though the org no longer shows them, or shows another type."""
+        if self._table is None:
+            return []
+        left_out = {*report.fields.missing, *report.fields.retyped}
+        return [name for name in self._table.names if name in left_out]
+
+    def _column(self, name: str) -> pa.Field:
+        if self._table is None:
+            raise ValueError("only a table that is there has columns to keep")
+        return self._table.field(name)
+
+    # What the org no longer tells of
+
+    def _keep_unseen(self, staged: StagedBatch, report: PullReport, condition: str) -> None:
+        """Keep what the table held and a full reading did not bring, with its state."""
+        with duck.connect("256MB") as connection:
+            if condition:
+                self._note_ids_of_the_org(connection)
+            for batch in staged.unseen():
+                if record_states.COLUMN not in (self._table or pa.schema([])).names:
+                    batch = _stated(batch)
+                left = self._in_the_org(connection, batch) if condition else None
+                rows = record_states.purged(batch)
+                if left is not None:
+                    outside = record_states.out_of_scope(batch)
+                    report.left_scope += _sum(left)
+                    gone = pc.invert(left)
+                    report.purged += _sum(gone)
+                    staged.keep(rows.filter(gone))
+                    staged.keep(outside.filter(left))
+                    continue
+                report.purged += rows.num_rows
+                staged.keep(rows)
+
+    def _note_ids_of_the_org(self, connection: duckdb.DuckDBPyConnection) -> None:
+        described = describe(self._session, self._wanted.sobject)
+        ids = described.require(["Id"], "the scope")
+        reading = read(
+            self._session,
+            self._wanted.sobject,
+            ids,
+            bulk_threshold=self._settings.bulk_threshold,
+        )
+        connection.execute("CREATE TEMP TABLE org (Id VARCHAR)")
+        for batch in reading.batches:
+            connection.register("batch", pa.Table.from_batches([batch]))
+            connection.execute("INSERT INTO org SELECT Id FROM batch")
+            connection.unregister("batch")
+
+    @staticmethod
+    def _in_the_org(connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatch) -> pa.Array:
+        connection.register("batch", pa.Table.from_batches([rows.select(["Id"])]))
+        found = connection.sql("SELECT Id FROM batch SEMI JOIN org USING (Id)").to_arrow_table()
+        connection.unregister("batch")
+        return pc.is_in(rows.column("Id"), found.column("Id").combine_chunks())
+
+    def _mark_out_of_scope(self, staged: StagedBatch, report: PullReport, condition: str) -> None:
+        """Mark what changed within the window so that it no longer fits the condition."""
+        described = describe(self._session, report.sobject)
+        ids = described.require(_existing(described, ["Id", "IsDeleted"]), "the scope")
+        outside = read(
+            self._session,
+            report.sobject,
+            ids,
+            where=_both(f"NOT ({condition})", report.window.where()),
+            bulk_threshold=self._settings.bulk_threshold,
+        )
+        columns = ", ".join(duck.quoted(name) for name in staged.schema.names)
+        with duck.connect("256MB") as connection:
+            self._log.duckdb_view(connection, "pulled")
+            for batch in outside.batches:
+                connection.register("batch", pa.Table.from_batches([batch]))
+                held = connection.sql(
+                    f"SELECT {columns} FROM pulled SEMI JOIN batch USING (Id) "
+                    f"WHERE {record_states.COLUMN} = '{record_states.LIVE}'"
+                ).to_arrow_table()
+                connection.unregister("batch")
+                report.left_scope += held.num_rows
+                for rows in held.cast(staged.schema).to_batches():
+                    staged.write(record_states.out_of_scope(rows))
+
+    def _metadata(self, report: PullReport) -> dict[str, Any]:
+        return {
+            "sobject": report.sobject,
+            "watermark": report.window.end.isoformat(),
+            # A field that is left out for a while and comes back needs a full pull: what changed
+            # meanwhile was pulled without it.
+            "fields": [one.name for one in report.fields.read],
+            "drift": report.fields.told(),
+            "scope": report.scope,
+            "org": self._session.org_id,
+        }
 
 
-def _count(fresh: pa.Table, held: pa.ChunkedArray, start: datetime, report: PullReport) -> None:
+def _existing(described: SObjectDescribe, names: Sequence[str]) -> list[str]:
+    return [name for name in names if described.field(name) is not None]
+
+
+def _both(first: str, second: str) -> str:
+    return f"({first}) AND {second}" if first and second else first or second
+
+
+def _all_new(batch: pa.RecordBatch, report: PullReport) -> Iterator[pa.RecordBatch]:
+    states = batch.column(record_states.COLUMN)
+    report.deleted += _sum(pc.equal(states, "deleted"))
+    report.merged += _sum(pc.equal(states, "merged"))
+    report.added += _sum(pc.equal(states, record_states.LIVE))
+    yield batch
+
+
+def _count(rows: pa.Table, held: pa.ChunkedArray, start: datetime, report: PullReport) -> None:
     """Rows created within the window and not held before are added; others changed or deleted."""
-    created = pc.greater_equal(fresh.column("CreatedDate"), pa.scalar(start))
-    new = pc.and_not(created, pc.is_in(fresh.column("Id"), held))
-    deleted = _flags(fresh)
-    report.deleted += _sum(deleted)
-    report.added += _sum(pc.and_not(new, deleted))
-    report.changed += _sum(pc.invert(pc.or_(new, deleted)))
+    new = pc.invert(pc.is_in(rows.column("Id"), held))
+    if "CreatedDate" in rows.schema.names:
+        new = pc.and_(new, pc.greater_equal(rows.column("CreatedDate"), pa.scalar(start)))
+    states = rows.column(record_states.COLUMN)
+    live = pc.equal(states, record_states.LIVE)
+    report.deleted += _sum(pc.equal(states, "deleted"))
+    report.merged += _sum(pc.equal(states, "merged"))
+    report.added += _sum(pc.and_(live, new))
+    report.changed += _sum(pc.and_not(live, new))
+    if "IsConverted" in rows.schema.names:
+        report.converted += _sum(pc.and_(live, pc.fill_null(rows.column("IsConverted"), False)))
 
 
-def _flags(rows: pa.Table | pa.RecordBatch) -> pa.Array:
-    """IsDeleted of each row; a User is never deleted and has no such field."""
-    if "IsDeleted" in rows.schema.names:
-        return rows.column("IsDeleted")
-    return pa.repeat(pa.scalar(False), rows.num_rows)
+def _with_held(
+    connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch], kept: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """Rows with the values that the table holds of columns that the org no longer shows."""
+    if not kept:
+        yield from batches
+        return
+    names = ", ".join(f"pulled.{duck.quoted(name)}" for name in kept)
+    for batch in batches:
+        connection.register("landed", pa.Table.from_batches([batch]))
+        joined = connection.sql(
+            f"SELECT landed.*, {names} FROM landed LEFT JOIN pulled USING (Id)"
+        ).to_arrow_table()
+        connection.unregister("landed")
+        yield from joined.to_batches()
+
+
+def _stated(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of a table that was pulled before states were kept."""
+    at = rows.schema.get_field_index(record_states.COLUMN)
+    return record_states.with_state(rows.remove_column(at)) if at >= 0 else rows
 
 
 def _sum(flags: pa.Array) -> int:

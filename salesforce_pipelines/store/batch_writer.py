@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -99,14 +99,23 @@ class BatchWriter:
     files that no version knows; vacuum removes them.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, schema: pa.Schema) -> None:
+    def __init__(
+        self, filesystem: pafs.FileSystem, schema: pa.Schema, finished: Sequence[DataFile] = ()
+    ) -> None:
+        """Begin to write.
+
+        Args:
+            filesystem: Where the files go.
+            schema: Of the rows, with the internal columns.
+            finished: Files of an earlier writer that go before those of this one.
+        """
         self._filesystem = filesystem
         self._schema = schema
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._pending_bytes = 0
         self._open: _OpenFile | None = None
-        self._finished: list[DataFile] = []
+        self._finished: list[DataFile] = list(finished)
         self._created: list[str] = []
 
     def __enter__(self) -> Self:
@@ -129,6 +138,12 @@ class BatchWriter:
             self._pending_bytes += piece.nbytes
             if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
                 self._write_row_group()
+
+    def checkpoint(self) -> list[DataFile]:
+        """Complete what was written so far; these files outlive a block that fails later."""
+        self._finish_file()
+        self._created.clear()
+        return list(self._finished)
 
     def drop_rows(self, numbers: pa.Array) -> None:
         """Take back rows, numbered from 0 in the order written."""

@@ -21,8 +21,9 @@ from deltalake.transaction import CommitProperties, RemoveAction, create_table_w
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.store.batch_writer import BatchWriter, DataFile
-from salesforce_pipelines.store.columns import INTERNAL
+from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL
 from salesforce_pipelines.store.snapshot import Snapshot, StoredFile
+from salesforce_pipelines.store.staging import Journal
 
 RETENTION_DAYS = 7
 
@@ -31,6 +32,8 @@ _COMMIT_ATTEMPTS = 5
 _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": f"interval {RETENTION_DAYS} days",
     "delta.logRetentionDuration": "interval 30 days",
+    # By default statistics of the first 32 columns alone are read, and ours are the last.
+    "delta.dataSkippingStatsColumns": f"{BATCH},{CHANGE}",
 }
 
 
@@ -121,11 +124,17 @@ class DeltaLog:
         snapshot = Snapshot(self.name, self._key, table, self._filesystem(), local=self._is_local)
         return OpenedVersion(table, self._state(table.version()), snapshot)
 
-    def writer(self, schema: pa.Schema) -> BatchWriter:
+    def writer(self, schema: pa.Schema, finished: Sequence[DataFile] = ()) -> BatchWriter:
         """A writer of data files for a commit to come, for rows of this schema."""
         if self._is_local:
             Path(self._uri).mkdir(parents=True, exist_ok=True)
-        return BatchWriter(self._filesystem(), pa.schema([*schema, *INTERNAL]))
+        return BatchWriter(self._filesystem(), pa.schema([*schema, *INTERNAL]), finished)
+
+    def journal(self) -> Journal:
+        """What is remembered of a batch that was begun and not committed."""
+        if self._is_local:
+            Path(self._uri).mkdir(parents=True, exist_ok=True)
+        return Journal(self._filesystem())
 
     def commit(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import duckdb
+import pyarrow as pa
 
 
 def connect(memory_limit: str = "1GB", threads: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -36,3 +37,11 @@ def connect(memory_limit: str = "1GB", threads: int | None = None) -> duckdb.Duc
 def quoted(name: str) -> str:
     """A SQL identifier that DuckDB takes literally, whatever it contains."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def type_of(kind: pa.DataType) -> str:
+    """The DuckDB type that holds an Arrow type's values."""
+    with connect(threads=1) as connection:
+        connection.register("empty", pa.table({"value": pa.array([], kind)}))
+        described = connection.sql("DESCRIBE empty").fetchone()
+    return str(described[1]) if described else "VARCHAR"

@@ -16,8 +16,10 @@ readable by other programs; these must not rewrite them (no OPTIMIZE, no MERGE).
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -49,6 +51,7 @@ from salesforce_pipelines.store.snapshot import (
     UPSERT,
     Snapshot,
 )
+from salesforce_pipelines.store.staging import Journal, Staged, noted
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.=-]*(/[A-Za-z0-9][\w.=-]*)*", re.ASCII)
 _FOLD_SHARE = 0.2
@@ -239,6 +242,48 @@ class ChangeLog:
         state = State.new(batch, metadata, upserted, deleted)
         return self._folded_if_outgrown(self._delta.commit(opened, state, schema, files)).state
 
+    def stage(
+        self, schema: pa.Schema, *, replaces: bool, after_batch: int | None = None
+    ) -> "StagedBatch":
+        """Begin a batch that a later process may go on with; an older one is given up.
+
+        Args:
+            schema: of the rows to come.
+            replaces: whether the rows become a new base, as by `replace`, or are added to what is
+                there, as by `append`.
+            after_batch: what the caller knows as the newest batch (0: none). Another one is an
+                error: somebody wrote since.
+
+        Raises:
+            PipelineError: a column changed its type or cannot be stored.
+            ConcurrentWriteError: somebody else wrote meanwhile.
+        """
+        opened = self._writable(after_batch)
+        stored = stored_schema(self.name, schema, self.key)
+        if not replaces:
+            known = opened.snapshot.schema if opened else pa.schema([])
+            stored = merged_schema(self.name, known, stored)
+        journal = self._delta.journal()
+        newest = opened.state.batch if opened else 0
+        journal.give_up(newest)
+        return StagedBatch(self, opened, journal, Staged(replaces, newest, stored, [], {}))
+
+    def staged(self) -> "StagedBatch | None":
+        """The batch that an interrupted process left, to go on with; None if there is none.
+
+        One that no longer fits the table is given up.
+        """
+        opened = self._writable()
+        journal = self._delta.journal()
+        staged = journal.read()
+        if staged is None:
+            return None
+        newest = opened.state.batch if opened else 0
+        if staged.after_batch != newest or not journal.is_complete(staged):
+            journal.give_up(newest)
+            return None
+        return StagedBatch(self, opened, journal, staged)
+
     def compact(self) -> None:
         """Fold all changes into a new base; every row keeps its batch, deletions are kept too.
 
@@ -393,6 +438,145 @@ class ChangeLog:
 
     def _written_keys(self, schema: pa.Schema) -> WrittenKeys:
         return WrittenKeys(self.key, schema.field(self.key).type)
+
+
+class StagedBatch:
+    """A batch of a change log in the making; used as a context manager.
+
+    What was written before the last checkpoint outlives the block, however it ends; the rest does
+    not. Nothing is visible before `commit`.
+    """
+
+    def __init__(
+        self, log: ChangeLog, opened: OpenedVersion | None, journal: Journal, staged: Staged
+    ) -> None:
+        self._log = log
+        self._opened = opened
+        self._journal = journal
+        self._staged = staged
+        self._batch = staged.after_batch + 1
+        self._writer = log._delta.writer(staged.schema, staged.files)
+        self._keys = log._written_keys(staged.schema)
+        self._late_keys: list[pa.Array] = []
+        self._written = 0
+        for keys in journal.keys(staged, log.key):
+            self._keys.add(keys)
+            self._written += len(keys)
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._keys.close()
+        self._writer.__exit__(kind, error, trace)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was noted at the last checkpoint; empty before the first."""
+        return self._staged.metadata
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that the table will have."""
+        return self._staged.schema
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the rows become a new base."""
+        return self._staged.replaces
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Add rows; of a key that comes twice the last row wins.
+
+        Raises:
+            PipelineError: a row has no key.
+        """
+        plain = conformed(rows, self._staged.schema)
+        self._keys.add(keys_of(self._log.name, plain, self._log.key))
+        self._stamp(plain)
+
+    def unseen(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the current view whose key was not written, with the new columns.
+
+        Give them back by `keep`, not by `write`, while they are being read.
+        """
+        if self._opened is None:
+            return
+        snapshot, schema, key = self._opened.snapshot, self._staged.schema, self._log.key
+        keys = pa.RecordBatchReader.from_batches(snapshot.projected([key]), snapshot.current([key]))
+        missing = pa.Table.from_batches(self._keys.missing(keys), snapshot.projected([key]))
+        if not missing.num_rows:
+            return
+        columns = ", ".join(_stored_as(field, snapshot.schema) for field in schema)
+        with closing(duck.connect("256MB")) as connection:
+            _register_view(connection, snapshot, key, "held", None)
+            connection.register("missing", missing)
+            found = connection.execute(
+                f"SELECT {columns} FROM held SEMI JOIN missing USING ({duck.quoted(key)})"
+            )
+            for rows in found.to_arrow_reader(SCAN_ROWS):
+                yield conformed(rows, schema)
+
+    def keep(self, rows: pa.RecordBatch) -> None:
+        """Add rows that `unseen` gave, changed or not."""
+        plain = conformed(rows, self._staged.schema)
+        self._late_keys.append(keys_of(self._log.name, plain, self._log.key))
+        self._stamp(plain)
+
+    def checkpoint(self, metadata: Mapping[str, Any]) -> None:
+        """Make what was written so far outlive this process, together with the caller's notes."""
+        self._staged = replace(
+            self._staged, files=self._writer.checkpoint(), metadata=noted(metadata)
+        )
+        self._journal.write(self._staged)
+
+    def commit(self, metadata: Mapping[str, Any]) -> State:
+        """Make the batch visible, in one commit with its metadata.
+
+        Raises:
+            ConcurrentWriteError: somebody else wrote meanwhile; the batch is given up.
+        """
+        log, opened, schema = self._log, self._opened, self._staged.schema
+        for keys in self._late_keys:
+            self._keys.add(keys)
+        upserted = self._written - _drop_repeated(self._writer, self._keys)
+        deleted = 0
+        if self.replaces and opened is not None:
+            deleted = log._write_missing(self._writer, self._keys, schema, self._batch, opened)
+        files = self._writer.finish()
+        state = State.new(self._batch, metadata, upserted, deleted)
+        done = log._delta.commit(opened, state, schema, files, overwrite=self.replaces)
+        self._journal.forget()
+        return done.state if self.replaces else log._folded_if_outgrown(done).state
+
+    def discard(self) -> None:
+        """Give the batch up, with what was written before the last checkpoint."""
+        self._journal.give_up(self._staged.after_batch)
+
+    def _stamp(self, rows: pa.RecordBatch) -> None:
+        if self.replaces or self._opened is None or not self._opened.snapshot.files:
+            change = BASE
+        else:
+            change = UPSERT
+        numbers = pa.repeat(pa.scalar(self._batch), rows.num_rows)
+        self._writer.write(_stamped(rows, numbers, change))
+        self._written += rows.num_rows
+
+
+def _stored_as(field: pa.Field, stored: pa.Schema) -> str:
+    """A column of a table as one of another type; a value that has no place there is null."""
+    name = duck.quoted(field.name)
+    if field.name not in stored.names:
+        return f"NULL AS {name}"
+    if stored.field(field.name).type == field.type:
+        return name
+    return f"TRY_CAST({name} AS {duck.type_of(field.type)}) AS {name}"
 
 
 def _register_view(

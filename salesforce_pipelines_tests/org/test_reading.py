@@ -114,9 +114,17 @@ def test_a_connection_cut_in_the_middle_of_a_result_is_told(
 ) -> None:
     scripted.answer(-1, '"Id"\n"003A"\n', "text/csv")
     session = connect(scripted.url)
-    schema = pa.schema([("Id", pa.string())])
-    with (
-        pytest.raises(OrgUnreachableError, match="broke in the middle of the answer"),
-        session.streamed("/results", what="results") as response,
-    ):
-        list(csv_batches(response.raw, schema))
+    with pytest.raises(OrgUnreachableError, match="again and again"):
+        session.download("/results", io.BytesIO(), what="results")
+    assert scripted.paths() == ["/results"] * 3
+
+
+def test_a_result_that_was_cut_is_fetched_again(
+    scripted: Scripted, connect: Callable[[str], OrgSession]
+) -> None:
+    text = '"Id"\n"003A"\n'
+    scripted.answer(-1, text, "text/csv")
+    scripted.answer(200, text, "text/csv")
+    found = io.BytesIO()
+    connect(scripted.url).download("/results", found, what="results")
+    assert found.getvalue() == text.encode()

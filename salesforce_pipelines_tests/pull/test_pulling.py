@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from salesforce_pipelines.config.models import SoqlScope
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.pull.pulling import PullReport, pull, watermark_of
+from salesforce_pipelines.pull.pulling import PullReport, Wanted, pull, watermark_of
 from salesforce_pipelines_tests.conftest import Project, Start
 
 pytestmark = pytest.mark.slow
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 def pull_contacts(project: Project) -> PullReport:
     log = project.tables.log("pulled/contacts")
     fields = project.pipelines.fields_of("Contact")
-    return pull(project.org, log, "Contact", fields, project.pipelines.pull)
+    return pull(project.org, log, Wanted("Contact", fields), project.pipelines.pull)
 
 
 def held(project: Project, columns: list[str]) -> dict[str, dict[str, Any]]:
@@ -97,8 +98,10 @@ def test_a_pull_that_fails_leaves_the_last_good_data(project: Project) -> None:
     pull_contacts(project)
     log = project.tables.log("pulled/contacts")
     before = log.state()
-    with pytest.raises(PipelineError, match=r"Contact: the org has no field Shoe_Size__c"):
-        pull(project.org, log, "Contact", ["Id", "Shoe_Size__c"], project.pipelines.pull)
+    scope = SoqlScope(soql="Shoe_Size__c = 44")
+    wanted = Wanted("Contact", project.pipelines.fields_of("Contact"), scope=scope)
+    with pytest.raises(PipelineError, match=r"Contact\.scope .* does not take .*Shoe_Size"):
+        pull(project.org, log, wanted, project.pipelines.pull)
     assert log.state() == before
     assert held(project, ["Id"])
 
@@ -108,8 +111,8 @@ def test_a_field_that_is_added_to_the_configuration_is_pulled_for_every_record(
 ) -> None:
     log = project.tables.log("pulled/contacts")
     some = ["Id", "IsDeleted", "CreatedDate", "SystemModstamp", "LastName"]
-    pull(project.org, log, "Contact", some, project.pipelines.pull)
-    report = pull(project.org, log, "Contact", [*some, "Email"], project.pipelines.pull)
+    pull(project.org, log, Wanted("Contact", some), project.pipelines.pull)
+    report = pull(project.org, log, Wanted("Contact", [*some, "Email"]), project.pipelines.pull)
     assert report.full
     assert held(project, ["Id", "Email"]) == in_org(project, ["Id", "Email"])
 
@@ -119,13 +122,14 @@ import os, sys
 from pathlib import Path
 from salesforce_pipelines.config.loading import load
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.pull.pulling import pull
+from salesforce_pipelines.pull.pulling import Wanted, pull
 from salesforce_pipelines.store.tables import Tables
 
 pipelines = load(Path(sys.argv[1]))
 org = OrgSession(pipelines.connection)
-pull(org, Tables(pipelines.storage.tables).log("pulled/contacts"), "Contact",
-     pipelines.fields_of("Contact"), pipelines.pull, lambda rows: os._exit(9))
+pull(org, Tables(pipelines.storage.tables).log("pulled/contacts"),
+     Wanted("Contact", pipelines.fields_of("Contact")), pipelines.pull,
+     lambda rows, expected: os._exit(9))
 """
 
 
@@ -179,12 +183,12 @@ def test_a_field_that_was_left_out_for_a_while_comes_back_whole(project: Project
     log = project.tables.log("pulled/contacts")
     some = ["Id", "IsDeleted", "CreatedDate", "SystemModstamp"]
     settings = project.pipelines.pull
-    pull(project.org, log, "Contact", [*some, "Department"], settings)
+    pull(project.org, log, Wanted("Contact", [*some, "Department"]), settings)
     record = project.query("SELECT Id FROM Contact WHERE IsDeleted = false LIMIT 1")[0]["Id"]
     project.edit("Contact", record, Department="While it was left out")
     a_second()
-    assert not pull(project.org, log, "Contact", some, settings).full
-    assert pull(project.org, log, "Contact", [*some, "Department"], settings).full
+    assert not pull(project.org, log, Wanted("Contact", some), settings).full
+    assert pull(project.org, log, Wanted("Contact", [*some, "Department"]), settings).full
     assert held(project, ["Id", "Department"]) == in_org(project, ["Id", "Department"])
 
 
@@ -208,7 +212,7 @@ def test_a_record_that_the_org_has_forgotten_stays_as_deleted(project: Project) 
     state = log.state()
     assert state is not None
     log.append(forgotten, state.metadata)
-    report = pull(project.org, log, "Contact", [*fields, "Fax"], project.pipelines.pull)
+    report = pull(project.org, log, Wanted("Contact", [*fields, "Fax"]), project.pipelines.pull)
     assert report.full
     assert held(project, ["Id", "IsDeleted"])["003000000000000AAA"]["IsDeleted"] is True
     assert len(held(project, ["Id"])) == len(in_org(project, ["Id"])) + 1
@@ -228,4 +232,4 @@ def test_a_table_never_takes_in_another_org(
 def test_a_field_written_in_another_case_is_named(project: Project) -> None:
     log = project.tables.log("pulled/contacts")
     with pytest.raises(PipelineError, match="write the field title as Title"):
-        pull(project.org, log, "Contact", ["Id", "title"], project.pipelines.pull)
+        pull(project.org, log, Wanted("Contact", ["Id", "title"]), project.pipelines.pull)
