@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.org import session
 from salesforce_pipelines.config.loading import configuration_path, load
-from salesforce_pipelines.pull.pulling import pull
+from salesforce_pipelines.pull.pulling import Wanted, pull
 from salesforce_pipelines.store.tables import Tables
 
 
@@ -13,7 +13,8 @@ def main() -> None:
     """Print what the pull did as JSON."""
     pipelines = load(configuration_path())
     log = Tables(pipelines.storage.tables).log("pulled/contacts")
-    report = pull(session(), log, "Contact", pipelines.fields_of("Contact"), pipelines.pull)
+    wanted = Wanted("Contact", pipelines.fields_of("Contact"), full="full" in sys.argv[1:])
+    report = pull(session(), log, wanted, pipelines.pull)
     json.dump(
         {
             "rows": report.read,
