@@ -270,7 +270,7 @@ class _Pulling:
     # Landing
 
     def _land(self, staged: StagedBatch, reading: Reading, report: PullReport) -> None:
-        with duck.connect() as connection:
+        with duck.connect("256MB") as connection:
             landing = self._landing(connection, reading.schema, report)
             for page in reading.pages:
                 for batch in page.batches:

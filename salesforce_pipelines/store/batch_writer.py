@@ -22,6 +22,7 @@ from salesforce_pipelines.store.columns import BATCH, CHANGE, sliced
 ROW_GROUP_ROWS = 100_000
 ROW_GROUP_BYTES = 64 * 2**20
 FILE_BYTES = 128 * 2**20
+_KEYS_AT_ONCE = 100_000
 
 
 @dataclass
@@ -55,7 +56,7 @@ class WrittenKeys:
 
     def __init__(self, key: str, key_type: pa.DataType) -> None:
         self._key = key
-        self._connection = duck.connect(memory_limit="256MB", threads=1)
+        self._connection = duck.connect(memory_limit="64MB", threads=1)
         self._connection.execute("SET preserve_insertion_order = true")
         empty = pa.table({"key": pa.array([], key_type)})
         self._connection.register("keys", empty)
@@ -68,15 +69,23 @@ class WrittenKeys:
 
     def repeated(self) -> pa.Array:
         """The numbers, from 0 in the order written, of the rows that a later row replaces."""
-        rows = self._connection.sql(
-            """
-            WITH repeated AS (
-                SELECT key, max(rowid) AS newest FROM written GROUP BY key HAVING count(*) > 1
-            )
-            SELECT rowid AS number FROM written JOIN repeated USING (key) WHERE rowid < newest
-            """
-        ).to_arrow_table()
-        return rows["number"].combine_chunks()
+        count = self._connection.sql("SELECT count(*) FROM written").fetchone()
+        # Part by part, so that memory does not grow with the keys.
+        parts = 1 + (count[0] if count else 0) // _KEYS_AT_ONCE
+        found = [
+            self._connection.sql(
+                f"""
+                WITH part AS (SELECT rowid AS number, key FROM written
+                              WHERE hash(key) % {parts} = {part}),
+                repeated AS (
+                    SELECT key, max(number) AS newest FROM part GROUP BY key HAVING count(*) > 1
+                )
+                SELECT number FROM part JOIN repeated USING (key) WHERE number < newest
+                """
+            ).to_arrow_table()
+            for part in range(parts)
+        ]
+        return pa.concat_tables(found)["number"].combine_chunks()
 
     def missing(self, known: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """Those of the known rows whose key was not written."""

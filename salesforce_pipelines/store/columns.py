@@ -11,6 +11,14 @@ CHANGE = "_change"
 INTERNAL = (pa.field(BATCH, pa.int64()), pa.field(CHANGE, pa.string()))
 
 
+def with_internal(schema: pa.Schema) -> pa.Schema:
+    """The schema as it is stored: ours come first, for Delta reads statistics of 32 columns only.
+
+    Source: https://docs.delta.io/latest/optimizations-oss.html ("Data skipping").
+    """
+    return pa.schema([*INTERNAL, *schema])
+
+
 def stored_schema(table: str, incoming: pa.Schema, key: str) -> pa.Schema:
     """The schema that a table gets from rows of this schema, without the internal columns.
 

@@ -21,7 +21,7 @@ from deltalake.transaction import CommitProperties, RemoveAction, create_table_w
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.store.batch_writer import BatchWriter, DataFile
-from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL
+from salesforce_pipelines.store.columns import with_internal
 from salesforce_pipelines.store.snapshot import Snapshot, StoredFile
 from salesforce_pipelines.store.staging import Journal
 
@@ -32,8 +32,6 @@ _COMMIT_ATTEMPTS = 5
 _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": f"interval {RETENTION_DAYS} days",
     "delta.logRetentionDuration": "interval 30 days",
-    # By default statistics of the first 32 columns alone are read, and ours are the last.
-    "delta.dataSkippingStatsColumns": f"{BATCH},{CHANGE}",
 }
 
 
@@ -128,7 +126,7 @@ class DeltaLog:
         """A writer of data files for a commit to come, for rows of this schema."""
         if self._is_local:
             Path(self._uri).mkdir(parents=True, exist_ok=True)
-        return BatchWriter(self._filesystem(), pa.schema([*schema, *INTERNAL]), finished)
+        return BatchWriter(self._filesystem(), with_internal(schema), finished)
 
     def journal(self) -> Journal:
         """What is remembered of a batch that was begun and not committed."""
@@ -277,4 +275,4 @@ def _commit_onto(
 
 
 def _delta_schema(schema: pa.Schema) -> Schema:
-    return Schema.from_arrow(pa.schema([*schema, *INTERNAL]))
+    return Schema.from_arrow(with_internal(schema))

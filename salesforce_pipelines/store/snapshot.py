@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL
+from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL, with_internal
 
 BASE, REMOVED, UPSERT, DELETE = "base", "removed", "upsert", "delete"
 SCAN_ROWS = 32_768
@@ -199,12 +199,12 @@ class Snapshot:
             )
 
     def _stored_names(self) -> list[str]:
-        return [*self.schema.names, BATCH, CHANGE]
+        return [BATCH, CHANGE, *self.schema.names]
 
     def _dataset(self, files: Sequence[StoredFile]) -> ds.FileSystemDataset:
         fragments = [self._format.make_fragment(file.path, self._filesystem) for file in files]
         return ds.FileSystemDataset(
-            fragments, pa.schema([*self.schema, *INTERNAL]), self._format, self._filesystem
+            fragments, with_internal(self.schema), self._format, self._filesystem
         )
 
 

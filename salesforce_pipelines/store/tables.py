@@ -31,10 +31,10 @@ from salesforce_pipelines.store.batch_writer import BatchWriter, WrittenKeys, ke
 from salesforce_pipelines.store.columns import (
     BATCH,
     CHANGE,
-    INTERNAL,
     conformed,
     merged_schema,
     stored_schema,
+    with_internal,
 )
 from salesforce_pipelines.store.delta_log import (
     RETENTION_DAYS,
@@ -610,8 +610,8 @@ def _streamed(
 
 def _stamped(rows: pa.RecordBatch, batches: pa.Array, change: str) -> pa.RecordBatch:
     changes = pa.repeat(pa.scalar(change), rows.num_rows)
-    columns = [*rows.columns, batches, changes]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*rows.schema, *INTERNAL]))
+    columns = [batches, changes, *rows.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=with_internal(rows.schema))
 
 
 def _drop_repeated(writer: BatchWriter, keys: WrittenKeys) -> int:

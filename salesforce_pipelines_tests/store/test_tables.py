@@ -450,3 +450,15 @@ def test_changes_keep_their_batch_when_folded_together(
             expected["0"] = 5
         assert {row["Id"]: row["_batch"] for row in since} == expected
         assert len(since) == len(expected)
+
+
+def test_a_table_of_many_columns_is_read_back(log: ChangeLog) -> None:
+    """Delta reads statistics of the first columns only, and reading depends on two of them."""
+    columns = {f"Field_{n}__c": pa.array([str(n)]) for n in range(200)}
+    log.append(pa.table({"Id": pa.array(["1"]), **columns}), {})
+    log.append(pa.table({"Id": pa.array(["2"]), **columns}), {})
+    assert log.count() == 2
+    assert listed(log.current(["Id", "Field_199__c"])) == [
+        {"Id": "1", "Field_199__c": "199"},
+        {"Id": "2", "Field_199__c": "199"},
+    ]
