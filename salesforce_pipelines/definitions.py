@@ -15,6 +15,7 @@ from salesforce_pipelines.enrichment.providers import FilePeople
 from salesforce_pipelines.identity import assets as identity
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull import assets as pull
+from salesforce_pipelines.pull import reconciliation_assets as reconciliation
 from salesforce_pipelines.push import assets as push
 from salesforce_pipelines.referrals import assets as referrals
 from salesforce_pipelines.store.ledger import Ledger
@@ -35,6 +36,7 @@ def build(pipelines: Pipelines, resources: Mapping[str, Any] | None = None) -> d
             *(pull.external(pipelines, sobject) for sobject in sobjects),
             identity.external_people(pipelines),
             *(pull.build(pipelines, sobject) for sobject in sobjects),
+            reconciliation.build_record_links(pipelines),
             *identity.build_all(pipelines),
             *enrichment.build_all(pipelines),
             *push.build_all(pipelines),
@@ -42,6 +44,7 @@ def build(pipelines: Pipelines, resources: Mapping[str, Any] | None = None) -> d
         ],
         asset_checks=[
             *(check for sobject in sobjects for check in pull.checks(pipelines, sobject, gap)),
+            *reconciliation.checks(pipelines),
             *identity.checks(pipelines),
             *enrichment.checks(pipelines),
             *push.checks(pipelines),

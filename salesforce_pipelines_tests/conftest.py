@@ -80,9 +80,10 @@ class Project:
                 "people": self.people,
             },
         )
-        return definitions.resolve_job_def(job).execute_in_process(
+        chosen = definitions.resolve_job_def(job)
+        return chosen.execute_in_process(
             instance=self.instance,
-            run_config={**quiet, **(config or {})},
+            run_config={**(chosen.run_config or {}), **quiet, **(config or {})},
             raise_on_error=False,
             asset_selection=[dg.AssetKey(name.split("/")) for name in assets] or None,
         )

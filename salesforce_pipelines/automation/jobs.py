@@ -1,11 +1,13 @@
 """One job for each capability, and the sync that runs all that neither spends nor sends."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Pipelines
 from salesforce_pipelines.enrichment import assets as enrichment
+from salesforce_pipelines.pull.assets import PullMode, pulled_key
+from salesforce_pipelines.pull.reconciliation_assets import check_keys
 from salesforce_pipelines.push import assets as push
 from salesforce_pipelines.push.guard import streams
 from salesforce_pipelines.referrals import assets as referrals
@@ -40,8 +42,21 @@ def build_all(pipelines: Pipelines) -> list["UnresolvedAssetJobDefinition"]:
         for stream in streams(pipelines).values()
         if stream.purpose == "enrichment"
     ]
+    comparisons = dg.AssetSelection.checks(*check_keys(pipelines))
+    # A sensor may start it every few minutes: it compares nothing with the org.
+    pull = groups("pull") - comparisons
+    unattended = _unattended(enrichment_plans, push_plans)
+    if not pipelines.pull.reconcile:
+        unattended = unattended - comparisons
     found = [
-        _job("pull", groups("pull"), "Read what changed in the org; the first time, everything."),
+        _job("pull", pull, "Read what changed in the org; the first time, everything."),
+        _job("reconcile", comparisons, "Compare every table with the org and heal it."),
+        dg.define_asset_job(
+            "refresh_formulas",
+            selection=dg.AssetSelection.assets(*_pulled(pipelines)).without_checks(),
+            description="Read formula fields anew, which change without moving SystemModstamp.",
+            config=formulas_config(list(pipelines.objects.pulled())),
+        ),
         _job("identify", groups("identity"), "Normalise identifiers and match them with people."),
         _job(
             "plan_enrichment",
@@ -67,19 +82,30 @@ def build_all(pipelines: Pipelines) -> list["UnresolvedAssetJobDefinition"]:
             "Confirm a push plan: its id, its number of cells, who decides.",
         ),
         _job("push", with_checks(*pushed), "Carry out confirmed push plans. Writes to the org."),
-        _job("sync", _unattended(enrichment_plans, push_plans), _SYNC),
+        _job("sync", unattended, _SYNC),
     ]
     if pipelines.referrals:
         found.append(_job("refer", groups("referrals"), "Members, links and qualifications."))
     if any(isinstance(p.qualification, LeadField) for p in pipelines.referrals.values()):
-        found.append(_job("qualify", _qualifying(pipelines), "Pull Leads; record who qualified."))
+        qualifying = _qualifying(pipelines) - comparisons
+        found.append(_job("qualify", qualifying, "Pull Leads; record who qualified."))
     return found
 
 
 _SYNC = (
-    "Pull, match, plan enrichments, refresh referral links, plan pushes: everything that needs no "
-    "person. It spends nothing and sends nothing."
+    "Pull, compare with the org, match, plan enrichments, refresh referral links, plan pushes: "
+    "everything that needs no person. It spends nothing and sends nothing."
 )
+
+
+def formulas_config(sobjects: list[str]) -> dict[str, Any]:
+    """The run configuration that reads the formula fields of these sObjects, and nothing else."""
+    ops = [pulled_key(sobject).to_python_identifier() for sobject in sobjects]
+    return {"ops": {op: {"config": {"mode": PullMode.formulas.name}} for op in ops}}
+
+
+def _pulled(pipelines: Pipelines) -> list[dg.AssetKey]:
+    return [pulled_key(sobject) for sobject in pipelines.objects.pulled()]
 
 
 def _job(name: str, selection: dg.AssetSelection, why: str) -> "UnresolvedAssetJobDefinition":

@@ -1,9 +1,16 @@
-"""Four schedules of the sync, one for each time frame; the configuration says which one runs."""
+"""Four schedules of the sync, one for each time frame, and the one that refreshes formulas."""
+
+from datetime import timedelta
 
 import dagster as dg
 
+from salesforce_pipelines.automation.jobs import formulas_config
 from salesforce_pipelines.automation.time_frames import cron, is_due
-from salesforce_pipelines.config.models import Pipelines, TimeFrame
+from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines, TimeFrame
+from salesforce_pipelines.pull.assets import pulled_key
+from salesforce_pipelines.store.tables import Tables
+
+_AFTER_THE_SYNC = timedelta(minutes=30)
 
 
 def build(pipelines: Pipelines, time_frame: TimeFrame) -> dg.ScheduleDefinition:
@@ -35,6 +42,49 @@ def build(pipelines: Pipelines, time_frame: TimeFrame) -> dg.ScheduleDefinition:
     return schedule
 
 
+def build_formulas(pipelines: Pipelines) -> dg.ScheduleDefinition:
+    """The schedule that reads formula fields anew, half an hour after the minute of the sync."""
+    chosen = pipelines.pull.formula_refresh
+    time_frame = TimeFrame.DAILY if chosen == "off" else TimeFrame(chosen)
+    anchor = pipelines.schedule.anchor() + _AFTER_THE_SYNC
+
+    @dg.schedule(
+        name="refresh_formulas",
+        job_name="refresh_formulas",
+        cron_schedule=cron(time_frame, anchor),
+        execution_timezone=pipelines.schedule.time_zone,
+        default_status=dg.DefaultScheduleStatus.STOPPED
+        if chosen == "off"
+        else dg.DefaultScheduleStatus.RUNNING,
+        description=f"Reads formula fields {time_frame.value}, as pull.formula_refresh in "
+        f"pipelines.yaml says ({chosen}), of the tables that have any.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, tables: dg.ResourceParam[Tables]
+    ) -> dg.RunRequest | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        if not is_due(time_frame, anchor, moment):
+            return dg.SkipReason(f"not due: formulas are first read on {anchor:%Y-%m-%d %H:%M}")
+        wanted = [name for name in pipelines.objects.pulled() if _has_formulas(tables, name)]
+        if not wanted:
+            return dg.SkipReason("no pulled field is a formula")
+        return dg.RunRequest(
+            run_key=moment.isoformat(),
+            asset_selection=[pulled_key(name) for name in wanted],
+            asset_check_keys=[],
+            run_config=formulas_config(wanted),
+        )
+
+    return schedule
+
+
+def _has_formulas(tables: Tables, sobject: str) -> bool:
+    """Whether the last pull of an sObject saw a formula field, as far as it was noted."""
+    state = tables.log(f"pulled/{TABLE_NAMES[sobject]}").state()
+    return state is not None and bool(state.metadata.get("calculated", True))
+
+
 def build_all(pipelines: Pipelines) -> list[dg.ScheduleDefinition]:
-    """The four schedules."""
-    return [build(pipelines, time_frame) for time_frame in TimeFrame]
+    """Every schedule."""
+    sync = [build(pipelines, time_frame) for time_frame in TimeFrame]
+    return [*sync, build_formulas(pipelines)]

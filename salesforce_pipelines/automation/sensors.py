@@ -12,9 +12,11 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.reading import newest_stamp
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant, quoted
-from salesforce_pipelines.pull.assets import pulled_key
+from salesforce_pipelines.pull.assets import pulled_key, quick_check_keys
 from salesforce_pipelines.pull.changes import changed_objects
 from salesforce_pipelines.pull.pulling import watermark_of
+from salesforce_pipelines.pull.reconciliation_assets import LINKS_CHECK_KEY, LINKS_KEY
+from salesforce_pipelines.pull.record_links import SOURCES
 from salesforce_pipelines.push import assets as push
 from salesforce_pipelines.push.guard import streams
 from salesforce_pipelines.store import plans
@@ -55,11 +57,18 @@ def build_org_changes(pipelines: Pipelines) -> dg.SensorDefinition:
             return dg.SkipReason("nothing changed in the org since the last pull")
         return dg.RunRequest(
             run_key=_changes_key(changed, newest, visible),
-            asset_selection=[pulled_key(name) for name in changed],
+            asset_selection=_targets(changed),
+            # A run of a part of a job takes along checks that the job leaves out, unless told.
+            asset_check_keys=[*quick_check_keys(changed), LINKS_CHECK_KEY],
             tags={"changed": ",".join(changed)},
         )
 
     return org_changes
+
+
+def _targets(changed: list[str]) -> list[dg.AssetKey]:
+    links = [LINKS_KEY] if set(changed) & set(SOURCES) else []
+    return [*(pulled_key(name) for name in changed), *links]
 
 
 def _changes_key(changed: list[str], newest: dict[str, datetime | None], visible: datetime) -> str:

@@ -220,7 +220,7 @@ class _Story:
     def _show_pull(self, done: JobRun) -> None:
         shown = Table("table", "pull", "by", "added", "changed", "deleted", "unchanged", "calls")
         for asset, found in done.metadata.items():
-            if asset.startswith("pulled/"):
+            if asset.startswith("pulled/") and "channel" in found:
                 self._tally.pulled[asset.partition("/")[2]] = found["dagster/row_count"]
                 self._tally.api_calls += found["api_calls"]
                 counts = [found[name] for name in ("added", "changed", "deleted", "unchanged")]

@@ -48,12 +48,12 @@ def run_job(
     """
     if name not in job_names(pipelines):
         raise PipelineError(f"{name}: no such job; there are {', '.join(job_names(pipelines))}")
-    result = (
-        build(pipelines)
-        .resolve_job_def(name)
-        .execute_in_process(
-            instance=on, run_config=_QUIET, raise_on_error=False, asset_selection=assets
-        )
+    job = build(pipelines).resolve_job_def(name)
+    result = job.execute_in_process(
+        instance=on,
+        run_config={**(job.run_config or {}), **_QUIET},
+        raise_on_error=False,
+        asset_selection=assets,
     )
     if not result.success:
         raise PipelineError(f"job {name} failed (run {result.run_id}): {_why(result)}")

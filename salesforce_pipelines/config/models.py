@@ -102,6 +102,11 @@ def _duration(value: object) -> object:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
+def _off_is_a_word(value: object) -> object:
+    # YAML reads off as false.
+    return "off" if value is False else value
+
+
 def _api_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
         raise ValueError(f"{value!r} is not an API name of a field (letters, digits, underscores)")
@@ -200,6 +205,21 @@ class Pull(Model):
     )
     bulk_threshold: int = Field(
         10_000, ge=1, description="From this many rows on, Bulk API 2.0 is used instead of REST."
+    )
+    reconcile: bool = Field(
+        True, description="Whether the sync compares every table with the org and heals it."
+    )
+    reconciled_ids: int = Field(
+        2_000,
+        ge=0,
+        description="Records whose Ids each reconciliation compares in turn, besides the counts.",
+    )
+    formula_refresh: Annotated[
+        Literal["off", "hourly", "daily", "weekly"], BeforeValidator(_off_is_a_word)
+    ] = Field(
+        "daily",
+        description="How often formula fields are read anew: they change without moving the "
+        "record's SystemModstamp.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 import dagster as dg
@@ -11,13 +12,15 @@ from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import explanation
+from salesforce_pipelines.pull.formula_refresh import FormulaReport, refresh_formulas
 from salesforce_pipelines.pull.pulling import Progress, PullReport, Wanted, pull, watermark_of
 from salesforce_pipelines.reporting import explained, moment, of_table, sample
 from salesforce_pipelines.store import duck
-from salesforce_pipelines.store.tables import Tables
+from salesforce_pipelines.store.tables import ChangeLog, Tables
 
 GROUP = "pull"
 _PROGRESS_ROWS = 50_000
+_IDS_ARE_UNIQUE, _IS_FRESH = "ids_are_unique", "is_fresh"
 _ABOUT = {
     "Id": "The record's Id in the org.",
     "IsDeleted": "Whether the record was deleted or merged in the org.",
@@ -27,10 +30,22 @@ _ABOUT = {
 }
 
 
+class PullMode(Enum):
+    """What a run reads. Dagster's run configuration names the members."""
+
+    changes = "changes"
+    full = "full"
+    formulas = "formulas"
+
+
 class PullConfig(dg.Config):
     """What one run may ask for beyond the configuration."""
 
-    full: bool = Field(default=False, description="Pull every record anew, not only what changed.")
+    mode: PullMode = Field(
+        default=PullMode.changes,
+        description="changes: what changed since the last pull. full: every record anew. formulas: "
+        "only the values of formula fields, which change without moving a record's SystemModstamp.",
+    )
 
 
 def pulled_key(sobject: str) -> dg.AssetKey:
@@ -41,6 +56,15 @@ def pulled_key(sobject: str) -> dg.AssetKey:
 def external_key(sobject: str) -> dg.AssetKey:
     """The asset that stands for an sObject in the org."""
     return dg.AssetKey(["salesforce", TABLE_NAMES[sobject]])
+
+
+def quick_check_keys(sobjects: Iterable[str]) -> list[dg.AssetCheckKey]:
+    """The checks of pulled tables that ask the org nothing, so that every pull may run them."""
+    return [
+        dg.AssetCheckKey(pulled_key(sobject), name)
+        for sobject in sobjects
+        for name in (_IDS_ARE_UNIQUE, _IS_FRESH)
+    ]
 
 
 def external(pipelines: Pipelines, sobject: str) -> dg.AssetSpec:
@@ -83,12 +107,14 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         tables: dg.ResourceParam[Tables],
     ) -> dg.MaterializeResult[None]:
         log = tables.log(f"pulled/{name}")
+        if config.mode is PullMode.formulas:
+            return _refreshed(context, org, log, pipelines, sobject)
         wanted = Wanted(
             sobject,
             fields,
             every_field=configured.fields == "all",
             scope=configured.scope,
-            full=config.full,
+            full=config.mode is PullMode.full,
         )
         report = pull(org, log, wanted, pipelines.pull, _told(context, sobject))
         _tell(context, report)
@@ -104,6 +130,36 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         )
 
     return pulled
+
+
+def _refreshed(
+    context: dg.AssetExecutionContext,
+    org: OrgSession,
+    log: ChangeLog,
+    pipelines: Pipelines,
+    sobject: str,
+) -> dg.MaterializeResult[None]:
+    every_field = pipelines.objects.pulled()[sobject].fields == "all"
+    fields = pipelines.fields_of(sobject)
+    report: FormulaReport = refresh_formulas(
+        org, log, sobject, fields, pipelines.pull, every_field=every_field
+    )
+    context.log.info(
+        f"{sobject}: {report.changed:,} of {report.compared:,} records have other values of "
+        f"{', '.join(report.fields) or 'no formula field'}, {report.api_calls} API calls"
+    )
+    return dg.MaterializeResult(
+        metadata={
+            **of_table(log, _ABOUT),
+            "pull": "formulas",
+            "channel": report.channel or "none",
+            "formula_fields": ", ".join(report.fields) or "none",
+            "rows_compared": report.compared,
+            "rows_changed": report.changed,
+            "api_calls": report.api_calls,
+            "api_usage": _usage(org),
+        }
+    )
 
 
 def _told(context: dg.AssetExecutionContext, sobject: str) -> Progress:
@@ -178,7 +234,7 @@ def checks(
 
     @dg.asset_check(
         asset=pulled_key(sobject),
-        name="ids_are_unique",
+        name=_IDS_ARE_UNIQUE,
         blocking=True,
         description="Every record stands in the table exactly once.",
     )
@@ -191,7 +247,7 @@ def checks(
 
     @dg.asset_check(
         asset=pulled_key(sobject),
-        name="is_fresh",
+        name=_IS_FRESH,
         description=f"The watermark is at most {longest_gap_hours} h behind: the configured time "
         "frame and one hour. Older data stays usable; this says how old it is.",
     )

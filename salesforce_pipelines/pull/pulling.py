@@ -1,6 +1,6 @@
 """Pulling one sObject into its change log: first in full, then only what changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -100,6 +100,25 @@ def watermark_of(log: ChangeLog) -> datetime | None:
     return None if state is None else datetime.fromisoformat(state.metadata["watermark"])
 
 
+def refuse_another_org(session: OrgSession, log: ChangeLog, known: Mapping[str, Any]) -> None:
+    """Make sure that the session is with the org that a table was pulled from.
+
+    Args:
+        session: With a token: it was asked something before.
+        log: The table.
+        known: Its metadata.
+
+    Raises:
+        PipelineError: It is another org.
+    """
+    if known["org"] != session.org_id:
+        raise PipelineError(
+            f"{log.name}: the table holds records of org {known['org']}, and "
+            f"{session.login_url} is org {session.org_id}. Give each org a storage of its own in "
+            "pipelines.yaml."
+        )
+
+
 def pull(
     session: OrgSession,
     log: ChangeLog,
@@ -140,7 +159,8 @@ class _Pulling:
     def run(self) -> PullReport:
         calls, size = self._session.api_calls, self._session.bytes_read
         described = describe(self._session, self._wanted.sobject)
-        self._check_org()
+        if self._state is not None:
+            refuse_another_org(self._session, self._log, self._known)
         condition = self._condition()
         try:
             report = self._pull(described, condition)
@@ -152,14 +172,6 @@ class _Pulling:
         report.api_calls = self._session.api_calls - calls
         report.bytes_read = self._session.bytes_read - size
         return report
-
-    def _check_org(self) -> None:
-        if self._state is not None and self._known["org"] != self._session.org_id:
-            raise PipelineError(
-                f"{self._log.name}: the table holds records of org {self._known['org']}, and "
-                f"{self._session.login_url} is org {self._session.org_id}. Give each org a storage "
-                "of its own in pipelines.yaml."
-            )
 
     def _condition(self) -> str:
         condition = condition_of(self._session, self._wanted.sobject, self._wanted.scope)
@@ -406,6 +418,8 @@ class _Pulling:
             # A field that is left out for a while and comes back needs a full pull: what changed
             # meanwhile was pulled without it.
             "fields": [one.name for one in report.fields.read],
+            # What a refresh of formulas has to read; nothing is scheduled where it is empty.
+            "calculated": [one.name for one in report.fields.read if one.calculated],
             "drift": report.fields.told(),
             "scope": report.scope,
             "org": self._session.org_id,

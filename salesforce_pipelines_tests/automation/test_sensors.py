@@ -43,14 +43,21 @@ def test_changes_in_the_org_start_a_pull_of_what_changed(project: Project) -> No
         "accounts",
         "campaigns",
         "campaign_members",
+        "record_links",
     }
+    # Comparing with the org is the sync's business.
+    checks = {key.name for key in request.asset_check_keys or []}
+    assert checks == {"ids_are_unique", "is_fresh", "losses_are_told"}
     project.run("pull")
     assert "nothing changed" in (tick(project, "org_changes").skip_message or "")
     record = project.query("SELECT Id FROM Lead WHERE IsConverted = false LIMIT 1")[0]["Id"]
     project.edit("Lead", record, Rating="Hot")
     time.sleep(1.1)
     (request,) = tick(project, "org_changes").run_requests or []
-    assert [key.path[-1] for key in request.asset_selection or []] == ["leads"]
+    assert [key.path[-1] for key in request.asset_selection or []] == [
+        "leads",
+        "record_links",
+    ]
     (again,) = tick(project, "org_changes").run_requests or []
     assert again.run_key == request.run_key, "Dagster starts one run for one key"
 
