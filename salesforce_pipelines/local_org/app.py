@@ -52,6 +52,9 @@ _THREADS = 16
 _SMALLEST_GZIP = 1_000
 _VERSION = re.compile(r"v(\d+)\.0")
 _LONGEST_ADDRESS = 16_384
+# The REST API Developer Guide, "API End-of-Life Policy": they answer `410:GONE`. No recording of
+# such an answer is public, so its body is a guess.
+_RETIRED_VERSIONS = range(7, 31)
 
 
 def make_app(org: Org) -> Starlette:
@@ -206,11 +209,13 @@ def _version(segments: tuple[str, ...]) -> str | None:
     """The version in `/services/data/vXX.0/…`; None for an address without one.
 
     Raises:
-        ApiError: NOT_FOUND; the org does not serve that version.
+        ApiError: NOT_FOUND; the org does not serve that version. GONE; it is retired.
     """
     if len(segments) < 3 or tuple(part.lower() for part in segments[:2]) != ("services", "data"):
         return None
     match = _VERSION.fullmatch(segments[2])
+    if match and int(match[1]) in _RETIRED_VERSIONS:
+        raise ApiError(410, "GONE", "The requested resource is no longer available")
     if not match or not OLDEST_VERSION <= int(match[1]) <= NEWEST_VERSION:
         raise not_found()
     return segments[2][1:]

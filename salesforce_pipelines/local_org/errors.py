@@ -4,9 +4,15 @@ from dataclasses import dataclass
 
 
 class ApiError(Exception):
-    """A refusal of a whole request: an HTTP status and one entry of the error array."""
+    """A refusal of a whole request: an HTTP status and one entry of the error array.
 
-    def __init__(self, status: int, code: str, message: str, fields: tuple[str, ...] = ()) -> None:
+    Args:
+        fields: The fields it is about, for a record that was not written; maybe none of them.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, fields: tuple[str, ...] | None = None
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
@@ -16,7 +22,7 @@ class ApiError(Exception):
     def body(self) -> list[dict[str, object]]:
         """The error array of the response."""
         entry: dict[str, object] = {"message": self.message, "errorCode": self.code}
-        if self.fields:
+        if self.fields is not None:
             entry["fields"] = list(self.fields)
         return [entry]
 

@@ -143,6 +143,7 @@ def _identity(call: Call) -> dict[str, object]:
         raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
     url = f"{call.host}/id/{org.store.org_id}/{call.user_id}"
     rest = f"{call.host}/services/data/v{{version}}/"
+    photo = f"{call.host}/profilephoto/005"
     return {
         "id": url,
         "asserted_user": True,
@@ -156,7 +157,7 @@ def _identity(call: Call) -> dict[str, object]:
         "first_name": row[2],
         "last_name": row[3],
         "timezone": row[5],
-        "photos": {},
+        "photos": {"picture": f"{photo}/F", "thumbnail": f"{photo}/T"},
         "addr_street": None,
         "addr_city": None,
         "addr_state": None,
@@ -165,11 +166,15 @@ def _identity(call: Call) -> dict[str, object]:
         "mobile_phone": None,
         "status": {"created_date": None, "body": None},
         "urls": {
+            "enterprise": f"{call.host}/services/Soap/c/{{version}}/{org.store.org_id}",
+            "metadata": f"{call.host}/services/Soap/m/{{version}}/{org.store.org_id}",
+            "partner": f"{call.host}/services/Soap/u/{{version}}/{org.store.org_id}",
             "rest": rest,
             "sobjects": f"{rest}sobjects/",
             "search": f"{rest}search/",
             "query": f"{rest}query/",
             "recent": f"{rest}recent/",
+            "feeds": f"{rest}chatter/feeds",
             "profile": f"{call.host}/{call.user_id}",
         },
         "active": bool(row[6]),

@@ -15,6 +15,7 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.app import make_app
 from salesforce_pipelines.local_org.building import GeneratedRecords, build_home
 from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
+from salesforce_pipelines.local_org.header_names import SalesforceHeaderNames
 from salesforce_pipelines.local_org.org import Org, Settings
 
 _BACKLOG = 128
@@ -114,6 +115,7 @@ def _run(org: Org, listener: socket.socket, ready: Callable[[], None]) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
         make_app(org),
+        http=SalesforceHeaderNames,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -237,7 +237,7 @@ def test_a_deleted_row(api: Api) -> None:
     api.delete("Contact", record_id)
     path = f"sobjects/Contact/{record_id}"
     assert api.get(path, status=404)[0]["errorCode"] == "NOT_FOUND"
-    gone = {"message": "entity is deleted", "errorCode": "ENTITY_IS_DELETED"}
+    gone = {"message": "entity is deleted", "errorCode": "ENTITY_IS_DELETED", "fields": []}
     assert api.send("PATCH", path, {"Title": "x"}, 404) == [gone]
     assert api.send("DELETE", path, None, 404) == [gone]
     soql = f"SELECT IsDeleted, SystemModstamp FROM Contact WHERE Id = '{record_id}'"
@@ -316,7 +316,11 @@ def test_a_converted_lead_is_immutable(api: Api) -> None:
     assert lead["IsConverted"] is True
     assert lead["ConvertedDate"] == lead["CreatedDate"][:10]
     assert api.send("PATCH", f"sobjects/Lead/{record_id}", {"Title": "x"}, 400) == [
-        {"message": "cannot reference converted lead", "errorCode": "CANNOT_UPDATE_CONVERTED_LEAD"}
+        {
+            "message": "cannot reference converted lead",
+            "errorCode": "CANNOT_UPDATE_CONVERTED_LEAD",
+            "fields": [],
+        }
     ]
     other = api.create("Lead", LastName="x", Company="y")
     (error,) = api.send("PATCH", f"sobjects/Lead/{other}", {"IsConverted": True}, 400)
