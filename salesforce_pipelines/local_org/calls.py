@@ -78,7 +78,7 @@ class Reply:
     """One response.
 
     Attributes:
-        body: What is sent as JSON; nothing if it is None.
+        body: What is sent as JSON, or as it is if it is bytes; nothing if it is None.
         stream: What is sent instead, piece by piece.
     """
 
@@ -89,7 +89,9 @@ class Reply:
     stream: AsyncIterator[bytes] | None = None
 
     def encoded(self) -> bytes:
-        """The bytes of the JSON body."""
+        """The bytes of the body."""
+        if isinstance(self.body, bytes):
+            return self.body
         return b"" if self.body is None else orjson.dumps(self.body)
 
 
