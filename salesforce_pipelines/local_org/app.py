@@ -22,6 +22,7 @@ from starlette.routing import Route as WebRoute
 
 from salesforce_pipelines.local_org import bulk
 from salesforce_pipelines.local_org.calls import Call, Reply
+from salesforce_pipelines.local_org.connected_app import app_settings, check_api_access
 from salesforce_pipelines.local_org.errors import (
     ApiError,
     MultipleChoicesError,
@@ -142,9 +143,10 @@ class _Server:
             if kind:
                 raise ApiError(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE")
             token = call.query.get("oauth_token", "")
-        session = self._org.state.session(token.strip()) if token else None
+        session = self._org.sessions.find(token.strip()) if token else None
         if session is None:
             raise ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid")
+        check_api_access(app_settings(self._org.state), session.scope)
         used, most = self._org.state.calls_used(), self._org.settings.daily_api_calls
         if used >= most:
             limit_info["Sforce-Limit-Info"] = f"api-usage={used}/{most}"

@@ -100,6 +100,8 @@ class Reply:
         """The bytes of the body."""
         if self.content is not None:
             return self.content
+        if isinstance(self.body, bytes):
+            return self.body
         return b"" if self.body is None else orjson.dumps(self.body)
 
 

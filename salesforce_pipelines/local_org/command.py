@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from salesforce_pipelines.local_org.app_options import app_changes
 from salesforce_pipelines.local_org.building import GeneratedRecords
 from salesforce_pipelines.local_org.generator import records
 from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Settings
@@ -36,6 +37,39 @@ def serve(
     client_id: Annotated[str, typer.Option(help="Consumer key.")] = Settings().client_id,
     client_secret: Annotated[str, typer.Option(help="Consumer secret.")] = Settings().client_secret,
     api_limit: Annotated[int, typer.Option(min=1, help="API calls per day.")] = DAILY_API_CALLS,
+    session_seconds: Annotated[
+        int | None, typer.Option(help="Seconds a session lives after its last use.")
+    ] = None,
+    code_seconds: Annotated[
+        int | None, typer.Option(help="Seconds an authorization code can be exchanged.")
+    ] = None,
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(help="Address a login may end at, beside every one of this machine."),
+    ] = None,
+    require_pkce: Annotated[
+        bool | None,
+        typer.Option("--require-pkce/--no-require-pkce", help="Whether logins need PKCE."),
+    ] = None,
+    rotate_refresh_tokens: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate-refresh-tokens/--no-rotate-refresh-tokens",
+            help="Whether each refresh gives a new refresh token.",
+        ),
+    ] = None,
+    jwt_certificate: Annotated[
+        list[Path] | None,
+        typer.Option(help="PEM certificate that checks the signatures of JWT bearer logins."),
+    ] = None,
+    preauthorised_user: Annotated[
+        list[str] | None,
+        typer.Option(help="Username that JWT bearer may log in at once; * for every user."),
+    ] = None,
+    client_credentials_user: Annotated[
+        str | None,
+        typer.Option(help="Username that client credentials run as; '' for nobody."),
+    ] = None,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log each call, without ids and values.")
     ] = False,
@@ -50,7 +84,21 @@ def serve(
         seed=seed,
         records=partial(_generated, contacts, leads, seed),
         load=tuple(load or ()),
-        settings=Settings(client_id, client_secret, api_limit),
+        settings=Settings(
+            client_id,
+            client_secret,
+            api_limit,
+            app_changes(
+                session_seconds=session_seconds,
+                code_seconds=code_seconds,
+                callbacks=callback or None,
+                require_pkce=require_pkce,
+                rotate_refresh_tokens=rotate_refresh_tokens,
+                certificates=jwt_certificate,
+                preauthorised_users=preauthorised_user,
+                client_credentials_user=client_credentials_user,
+            ),
+        ),
     )
     serve_org(serving, announce=lambda line: print(line, flush=True))
 

@@ -2,11 +2,15 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.compiled_query import Asking
+from salesforce_pipelines.local_org.connected_app import change_app_settings
 from salesforce_pipelines.local_org.schema import Schema, load_schema
+from salesforce_pipelines.local_org.sessions import Sessions
 from salesforce_pipelines.local_org.state import State
 from salesforce_pipelines.local_org.store import Clock, Store, utc_now
 
@@ -23,11 +27,14 @@ class Settings:
         client_id: The consumer key of its one connected app.
         client_secret: Its consumer secret.
         daily_api_calls: API calls allowed in 24 hours.
+        app_changes: What to change in `connected_app.AppSettings` when the org is opened; the
+            rest stays as the home keeps it.
     """
 
     client_id: str = "local-org"
     client_secret: str = "local-org-secret"  # noqa: S105  # the documented secret of a local org
     daily_api_calls: int = DAILY_API_CALLS
+    app_changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Org:
@@ -39,7 +46,7 @@ class Org:
         clock: The server's time.
 
     Raises:
-        PipelineError: Another process serves it.
+        PipelineError: Another process serves it, or a change of the app's settings is refused.
 
     Attributes:
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
@@ -50,7 +57,13 @@ class Org:
         self.settings = settings
         self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
+        try:
+            change_app_settings(self.state, **settings.app_changes)
+        except PipelineError:
+            self.state.close()
+            raise
         self.store = Store(home / "org.db", self.schema, clock)
+        self.sessions = Sessions(self.state, self.store)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

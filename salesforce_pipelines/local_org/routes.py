@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from salesforce_pipelines.local_org import (
+    authorize,
     bulk,
     collections_api,
     describe,
+    identity,
     list_views,
     oauth,
     rest,
@@ -126,12 +128,16 @@ DATA_ROUTES: tuple[Route, ...] = (
 
 HOST_ROUTES: tuple[Route, ...] = (
     Route("GET", "services/data", describe.versions, open=True),
+    Route("GET", "services/oauth2/authorize", authorize.ask, open=True),
+    Route("POST", "services/oauth2/authorize", authorize.decide, open=True),
     Route("POST", "services/oauth2/token", oauth.token, open=True),
     Route("POST", "services/oauth2/revoke", oauth.revoke, open=True),
     Route("GET", "services/oauth2/revoke", oauth.revoke, open=True),
-    Route("GET", "services/oauth2/userinfo", oauth.userinfo),
-    Route("POST", "services/oauth2/userinfo", oauth.userinfo),
-    Route("GET", "id/{org}/{user}", oauth.identity),
+    Route("POST", "services/oauth2/introspect", oauth.introspect, open=True),
+    Route("GET", "services/oauth2/userinfo", identity.userinfo, open=True),
+    Route("POST", "services/oauth2/userinfo", identity.userinfo, open=True),
+    Route("GET", "id/{org}/{user}", identity.identity, open=True),
+    Route("POST", "id/{org}/{user}", identity.identity, open=True),
 )
 """What is answered below the host itself."""
 

@@ -49,6 +49,7 @@ def running_org(
     seed: int = 1,
     load: Sequence[Path] = (),
     port: int = 0,
+    options: Sequence[str] = (),
     startup_timeout: float = 60,
 ) -> Iterator[RunningOrg]:
     """Start a local org, wait until it is ready, and stop it in the end.
@@ -60,6 +61,7 @@ def running_org(
         seed: Equal seeds give equal orgs.
         load: CSV files of Contacts to load.
         port: 0 picks a free one.
+        options: Further options of `local-org serve`, such as `("--require-pkce",)`.
         startup_timeout: Seconds it may take until it is ready.
 
     Raises:
@@ -71,6 +73,7 @@ def running_org(
     command += ["--contacts", str(contacts), "--leads", str(leads)]
     for path in load:
         command += ["--load", str(path)]
+    command += options
     with subprocess.Popen(  # noqa: S603  # our own command line
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as process:

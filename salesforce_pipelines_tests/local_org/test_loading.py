@@ -325,12 +325,12 @@ def test_a_session_ends_two_hours_after_its_last_use(tmp_path: Path) -> None:
     home = built(tmp_path / "home", records=[])
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     org = Org(home, Settings(), clock=lambda: moment)
-    token = org.state.open_session(org.store.org_id, org.store.admin_id, "client").token
+    token = org.sessions.open(org.store.admin_id, "client", "api").token
     for _ in range(3):
         moment += timedelta(minutes=90)
-        assert org.state.session(token)
+        assert org.sessions.find(token)
     moment += timedelta(minutes=121)
-    assert org.state.session(token) is None
+    assert org.sessions.find(token) is None
     org.close()
 
 
