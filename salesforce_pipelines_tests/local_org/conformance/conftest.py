@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.generator import records
-from salesforce_pipelines.local_org.org import Org, Settings
 from salesforce_pipelines.local_org.running import running_org
+from salesforce_pipelines_tests.local_org.web_login import Browser, exchanged
 
 CONTACTS, LEADS, SEED = 250, 120, 5
 SCRIPTS = Path(__file__).parent / "clients"
@@ -40,12 +38,10 @@ def clients() -> Path:
 def connected_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConnectedOrg]:
     """An org of generated people."""
     home = tmp_path_factory.mktemp("connected") / "home"
-    build_home(home, SEED, partial(records, CONTACTS, LEADS, SEED))
-    org = Org(home, Settings())
-    try:
-        user_id, client_id = org.store.integration_user_id, org.settings.client_id
-        refresh_token = org.state.grant_refresh_token(user_id, client_id)
-    finally:
-        org.close()
-    with running_org(home) as running:
-        yield ConnectedOrg(running.url, running.client_id, running.client_secret, refresh_token)
+    with running_org(home, contacts=CONTACTS, leads=LEADS, seed=SEED) as running:
+        with requests.Session() as session:
+            code = Browser(running, session).code()
+        _, granted = exchanged(running, code)
+        yield ConnectedOrg(
+            running.url, running.client_id, running.client_secret, granted["refresh_token"]
+        )
