@@ -23,11 +23,14 @@ class Settings:
         client_id: The consumer key of its one connected app.
         client_secret: Its consumer secret.
         daily_api_calls: API calls allowed in 24 hours.
+        soap_login: Whether SOAP's `login()` works up to v64, with a user's name and the consumer
+            secret as password; new orgs of Salesforce have it disabled.
     """
 
     client_id: str = "local-org"
     client_secret: str = "local-org-secret"  # noqa: S105  # the documented secret of a local org
     daily_api_calls: int = DAILY_API_CALLS
+    soap_login: bool = False
 
 
 class Org:
