@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
-from salesforce_pipelines.local_org import bulk
+from salesforce_pipelines.local_org import bulk, soap
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.connected_app import app_settings, check_api_access
 from salesforce_pipelines.local_org.errors import (
@@ -31,6 +31,7 @@ from salesforce_pipelines.local_org.errors import (
 )
 from salesforce_pipelines.local_org.job_worker import JobWorker
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
+from salesforce_pipelines.local_org.recycle_bin import PurgeWorker
 from salesforce_pipelines.local_org.routes import (
     DATA_ROUTES,
     HOST_ROUTES,
@@ -67,10 +68,13 @@ def make_app(org: Org) -> Starlette:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         worker = JobWorker(org)
         worker.start()
+        purging = PurgeWorker(org)
+        purging.start()
         try:
             yield
         finally:
             await run_in_threadpool(worker.stop)
+            await run_in_threadpool(purging.join)
             org.close()
 
     return Starlette(
@@ -126,6 +130,11 @@ class _Server:
             query=dict(parse_qsl(request.url.query, keep_blank_values=True)),
             headers={name.lower(): value for name, value in request.headers.items()},
         )
+        if soap.is_soap(call):
+            reply = await self._soap(request, call)
+            if reply.status != 200:
+                _LOG.warning("%s %s: %d", request.method, _masked(segments), reply.status)
+            return reply
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
@@ -135,6 +144,18 @@ class _Server:
             return await self._upload(request, call)
         call = replace(call, body=await _body(request))
         return await run_in_threadpool(route.handler, call)
+
+    async def _soap(self, request: Request, call: Call) -> Reply:
+        if soap.is_too_large(call):
+            return soap.too_large(call)
+        call = replace(call, body=await _body(request))
+        return await run_in_threadpool(soap.answer, call, self._authenticate_envelope)
+
+    def _authenticate_envelope(self, call: Call) -> tuple[str, str | None]:
+        """The caller's user id, and the API usage, which SOAP tells in its own header."""
+        limit_info: dict[str, str] = {}
+        user_id = self._authenticate(call, limit_info)
+        return user_id, limit_info.get("Sforce-Limit-Info", "").removeprefix("api-usage=")
 
     def _authenticate(self, call: Call, limit_info: dict[str, str]) -> str:
         """The caller's user id; the call is counted."""

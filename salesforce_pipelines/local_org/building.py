@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org import campaign_members, stage_history
 from salesforce_pipelines.local_org.ids import IdFactory
 from salesforce_pipelines.local_org.list_views import SEEDED
 from salesforce_pipelines.local_org.loading import load_records
@@ -88,6 +89,8 @@ def _fill(connection: sqlite3.Connection, seed: int, records: GeneratedRecords) 
     now = stamp(utc_now())
     _OwnRecords(connection, schema, ids, now).insert(_pod(seed))
     load_records(connection, schema, ids, records, now)
+    campaign_members.add_statuses(connection, schema, ids, ids.record_id("005", ADMIN_NUMBER))
+    stage_history.add_entries(connection, schema, ids)
     connection.execute("COMMIT")
     connection.execute("BEGIN")
     create_indexes(connection, schema)
@@ -126,6 +129,7 @@ class _OwnRecords:
 
     def insert(self, pod: str) -> None:
         self._insert_users()
+        self._insert_queue()
         org_id = self._insert_organization()
         self._insert_statuses()
         self._insert_stages()
@@ -173,6 +177,11 @@ class _OwnRecords:
                     "UserPermissionsMarketingUser": 1,
                 },
             )
+
+    def _insert_queue(self) -> None:
+        queue: dict[str, Value] = {"Name": "Inbound Leads", "DeveloperName": "Inbound_Leads"}
+        queue |= {"Type": "Queue", "OwnerId": self._admin}
+        self._record(self._schema["Group"], 1, queue)
 
     def _insert_organization(self) -> str:
         return self._record(

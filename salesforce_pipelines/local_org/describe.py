@@ -202,7 +202,7 @@ def _summary(sobject: SObject, version: str) -> dict[str, Any]:
         "retrieveable": True,
         "searchable": sobject.listviewable,
         "triggerable": sobject.createable,
-        "undeletable": sobject.deletable,
+        "undeletable": sobject.undeletable,
         "updateable": sobject.updateable,
         "urls": urls,
     }

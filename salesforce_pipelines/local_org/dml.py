@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from salesforce_pipelines.local_org import campaign_members
 from salesforce_pipelines.local_org.errors import (
     ApiError,
     MultipleChoicesError,
@@ -17,9 +18,17 @@ from salesforce_pipelines.local_org.errors import (
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
-from salesforce_pipelines.local_org.saving import AFTER_SAVE, BEFORE_SAVE, Saving, WriteOptions
+from salesforce_pipelines.local_org.recycle_bin import RecycleBin
+from salesforce_pipelines.local_org.saving import (
+    AFTER_SAVE,
+    BEFORE_SAVE,
+    Saving,
+    WriteOptions,
+    insert_record,
+    system_values,
+)
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
-from salesforce_pipelines.local_org.store import Value, insert_statement, next_number, quoted
+from salesforce_pipelines.local_org.store import Value, quoted
 
 Converter = Callable[[Field, object], Value]
 
@@ -81,7 +90,17 @@ class Writer:
         self._user_id = user_id
         self._convert = convert
         self._now = org.store.now()
-        self._next: dict[str, int] = {}
+        self._bin = RecycleBin(org.schema, connection, self._now, self.write)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection it writes through."""
+        return self._connection
+
+    @property
+    def now(self) -> str:
+        """The time of its writes, as the store keeps it."""
+        return self._now
 
     def create(self, sobject: SObject, values: Mapping[str, object]) -> Outcome:
         """Insert one record."""
@@ -118,22 +137,37 @@ class Writer:
         """Move one record, and those that belong to it, to the recycle bin."""
         try:
             row = self.existing(sobject, record_id)
+            if not sobject.deletable:
+                raise _not_supported(sobject, "delete")
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
-        if not sobject.deletable:
-            message = f"entity type {sobject.label} does not support delete"
-            error = RowError("INSUFFICIENT_ACCESS_OR_READONLY", message)
-            return Outcome(None, errors=(error,))
-        self._soft_delete(self._schema[sobject.name], row)
+        self._bin.put(self._schema[sobject.name], row)
         return Outcome(str(row["Id"]))
 
+    def merge_into(self, sobject: SObject, master_id: str, row: Mapping[str, Value]) -> None:
+        """Delete a record because another one has taken its place; no rule is asked."""
+        self._bin.put(self._schema[sobject.name], row, {"MasterRecordId": master_id})
+
+    def undelete(self, sobject: SObject, record_id: str) -> Outcome:
+        """Bring one record, and those that were deleted with it, back from the recycle bin."""
+        try:
+            return self._undelete(sobject, record_id)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+
+    def empty_recycle_bin(self, record_id: str) -> Outcome:
+        """Remove a record of the recycle bin, and those that were deleted with it, for good."""
+        found = to_18(record_id) if is_id(record_id) else ""
+        if not self._bin.empty(found):
+            message = "invalid record id; no recycle bin entry found"
+            return Outcome(None, errors=(RowError("INVALID_ID_FIELD", message),))
+        return Outcome(found)
+
     def hard_delete(self, sobject: SObject, record_id: str) -> Outcome:
-        """Remove one record for good."""
+        """Remove one record, and those that belong to it, for good."""
         outcome = self.delete(sobject, record_id)
         if outcome.id:
-            self._connection.execute(
-                f"DELETE FROM {quoted(sobject.name)} WHERE Id = ?", [outcome.id]
-            )
+            self._bin.empty(outcome.id)
         return outcome
 
     def find(self, sobject: SObject, key: Field, value: str) -> str | None:
@@ -221,6 +255,17 @@ class Writer:
         self.write(sobject, existing, row)
         return Outcome(found)
 
+    def _undelete(self, sobject: SObject, record_id: str) -> Outcome:
+        if not sobject.undeletable:
+            raise _not_supported(sobject, "undelete")
+        restored = self._bin.deleted_with(to_18(record_id) if is_id(record_id) else "")
+        if not restored:
+            raise RowRefusedError("UNDELETE_FAILED", "Entity is not in the recycle bin")
+        for child, row in restored:
+            self._check_unique(child, row, str(row["Id"]))
+        self._bin.take_out(restored)
+        return Outcome(to_18(record_id))
+
     def _converted(
         self, sobject: SObject, values: Mapping[str, object], creating: bool
     ) -> dict[str, Value]:
@@ -279,7 +324,7 @@ class Writer:
         if sobject.name == "Opportunity" and row.get("StageName"):
             self._complete_stage(row, existing)
         if sobject.name == "CampaignMember":
-            self._complete_member(row, existing)
+            campaign_members.complete(self._connection, row, existing, self._now)
         if sobject.name == "Lead" and existing is None and row.get("IsConverted"):
             row.setdefault("ConvertedDate", self._now[:10])
 
@@ -297,43 +342,6 @@ class Writer:
             row["Probability"] = probability
         if row.get("ForecastCategoryName") is None:
             row["ForecastCategoryName"] = category
-
-    def _complete_member(self, row: dict[str, Value], existing: Mapping[str, Value] | None) -> None:
-        campaign = existing["CampaignId"] if existing is not None else row.get("CampaignId")
-        status = row.get("Status")
-        if "Status" in row or existing is None:
-            statuses = self._member_statuses(campaign)
-            known = {label.lower(): label for label, _, _ in statuses}
-            fallback = next((label for label, default, _ in statuses if default), "Sent")
-            row["Status"] = known.get(str(status).lower(), fallback)
-            responded = any(label == row["Status"] and answer for label, _, answer in statuses)
-            earlier = existing is not None and existing["FirstRespondedDate"]
-            if responded and not earlier:
-                row["FirstRespondedDate"] = self._now[:10]
-        if existing is None:
-            self._check_member(row)
-
-    def _member_statuses(self, campaign_id: Value) -> list[tuple[str, int, int]]:
-        rows = self._connection.execute(
-            "SELECT Label, IsDefault, HasResponded FROM CampaignMemberStatus"
-            " WHERE CampaignId = ? AND IsDeleted = 0 ORDER BY SortOrder",
-            [campaign_id],
-        ).fetchall()
-        return rows or [("Sent", 1, 0), ("Responded", 0, 1)]
-
-    def _check_member(self, row: dict[str, Value]) -> None:
-        column = "ContactId" if row.get("ContactId") else "LeadId"
-        if not row.get(column):
-            message = "A campaign member needs a lead or contact"
-            raise RowRefusedError("FIELD_INTEGRITY_EXCEPTION", message, "LeadId", "ContactId")
-        if column == "ContactId":
-            row["LeadId"] = None
-        duplicate = self._connection.execute(
-            f"SELECT 1 FROM CampaignMember WHERE CampaignId = ? AND {column} = ? AND IsDeleted = 0",
-            [row.get("CampaignId"), row[column]],
-        ).fetchone()
-        if duplicate:
-            raise RowRefusedError("DUPLICATE_VALUE", "Already a campaign member.")
 
     def _check_references(self, sobject: SObject, row: Mapping[str, Value]) -> None:
         for name, value in row.items():
@@ -389,18 +397,9 @@ class Writer:
     # Writing
 
     def _insert(self, sobject: SObject, row: dict[str, Value]) -> str:
-        number = self._next.get(sobject.name) or next_number(self._connection, sobject)
-        self._next[sobject.name] = number + 1
-        record_id = self._store.ids.record_id(sobject.key_prefix, number)
-        row |= {
-            "Id": record_id,
-            "CreatedDate": self._now,
-            "CreatedById": self._user_id,
-            "LastModifiedDate": self._now,
-            "LastModifiedById": self._user_id,
-            "SystemModstamp": self._now,
-        }
-        self._connection.execute(insert_statement(sobject, list(row)), [number, *row.values()])
+        record_id = insert_record(
+            self._org, self._connection, sobject, row, user_id=self._user_id, now=self._now
+        )
         self._follow(sobject, row, None, record_id)
         return record_id
 
@@ -412,11 +411,7 @@ class Writer:
             row: The values to change, as the store keeps them.
         """
         record_id = str(existing["Id"])
-        row |= {
-            "LastModifiedDate": self._now,
-            "LastModifiedById": self._user_id,
-            "SystemModstamp": self._now,
-        }
+        row |= system_values(sobject, self._user_id, self._now)
         assignments = ", ".join(f"{quoted(name)} = ?" for name in row)
         self._connection.execute(
             f"UPDATE {quoted(sobject.name)} SET {assignments} WHERE Id = ?",
@@ -462,21 +457,10 @@ class Writer:
             options=self._options,
         )
 
-    def _soft_delete(self, sobject: SObject, existing: Mapping[str, Value]) -> None:
-        self.write(sobject, existing, {"IsDeleted": 1})
-        for relation in self._schema.children(sobject):
-            if not relation.cascade_delete:
-                continue
-            child = self._schema[relation.child]
-            cursor = self._connection.cursor()
-            cursor.row_factory = sqlite3.Row
-            rows = cursor.execute(
-                f"SELECT * FROM {quoted(child.name)}"
-                f" WHERE {quoted(relation.field)} = ? AND IsDeleted = 0",
-                [existing["Id"]],
-            ).fetchall()
-            for row in rows:
-                self._soft_delete(child, dict(row))
+
+def _not_supported(sobject: SObject, operation: str) -> RowRefusedError:
+    message = f"entity type {sobject.label} does not support {operation}"
+    return RowRefusedError("INSUFFICIENT_ACCESS_OR_READONLY", message)
 
 
 def external_id_field(sobject: SObject, name: str) -> Field:

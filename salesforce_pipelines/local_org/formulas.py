@@ -49,6 +49,14 @@ def _campaign_members(condition: str) -> Formula:
     )
 
 
+def _responded(member: str) -> str:
+    return (
+        "coalesce((SELECT max(s.HasResponded) FROM CampaignMemberStatus s"
+        f" WHERE s.CampaignId = {member}.CampaignId AND s.Label = {member}.Status"
+        f" AND NOT s.IsDeleted), {member}.Status = 'Responded', 0)"
+    )
+
+
 def _campaign_opportunities(value: str, condition: str) -> Formula:
     return Formula(
         f"(SELECT {value} FROM Opportunity o WHERE o.CampaignId = {{t}}.Id"
@@ -101,11 +109,7 @@ FORMULAS: dict[tuple[str, str], Formula] = {
     ),
     ("CampaignMember", "LeadOrContactId"): Formula("coalesce({t}.ContactId, {t}.LeadId)"),
     ("CampaignMember", "LeadOrContactOwnerId"): _member_mirror("p.OwnerId", "p.OwnerId"),
-    ("CampaignMember", "HasResponded"): Formula(
-        "coalesce((SELECT max(s.HasResponded) FROM CampaignMemberStatus s"
-        " WHERE s.CampaignId = {t}.CampaignId AND s.Label = {t}.Status AND NOT s.IsDeleted),"
-        " {t}.Status = 'Responded', 0)"
-    ),
+    ("CampaignMember", "HasResponded"): Formula(_responded("{t}")),
     ("Opportunity", "IsClosed"): _stage("IsClosed"),
     ("Opportunity", "IsWon"): _stage("IsWon"),
     ("Opportunity", "ForecastCategory"): _stage("ForecastCategory"),
@@ -118,7 +122,7 @@ FORMULAS: dict[tuple[str, str], Formula] = {
         "m.LeadId IN (SELECT l.Id FROM Lead l WHERE l.IsConverted)"
     ),
     ("Campaign", "NumberOfContacts"): _campaign_members("m.ContactId IS NOT NULL"),
-    ("Campaign", "NumberOfResponses"): _campaign_members("m.Status = 'Responded'"),
+    ("Campaign", "NumberOfResponses"): _campaign_members(_responded("m")),
     ("Campaign", "NumberOfOpportunities"): _campaign_opportunities("count(*)", "1"),
     ("Campaign", "NumberOfWonOpportunities"): _campaign_opportunities("count(*)", _WON),
     ("Campaign", "AmountAllOpportunities"): _campaign_opportunities(

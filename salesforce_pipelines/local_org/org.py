@@ -29,12 +29,15 @@ class Settings:
         daily_api_calls: API calls allowed in 24 hours.
         app_changes: What to change in `connected_app.AppSettings` when the org is opened; the
             rest stays as the home keeps it.
+        soap_login: Whether SOAP's `login()` works up to v64, with a user's name and the consumer
+            secret as password; new orgs of Salesforce have it disabled.
     """
 
     client_id: str = "local-org"
     client_secret: str = "local-org-secret"  # noqa: S105  # the documented secret of a local org
     daily_api_calls: int = DAILY_API_CALLS
     app_changes: Mapping[str, Any] = field(default_factory=dict)
+    soap_login: bool = False
 
 
 class Org:

@@ -15,6 +15,7 @@ from salesforce_pipelines.local_org.records import (
     full_row_query,
     rest_datetime,
 )
+from salesforce_pipelines.local_org.recycle_bin import deleted_records
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.soql_sql import compile_query
 from salesforce_pipelines.local_org.store import quoted, stamp
@@ -197,12 +198,7 @@ def deleted_rows(call: Call) -> Reply:
     sobject, start, end = _window(call, _DELETED_DAYS)
     if not sobject.has_is_deleted:
         raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"{sobject.name} is not replicateable")
-    rows = call.org.store.reader().execute(
-        f"SELECT Id, SystemModstamp FROM {quoted(sobject.name)}"
-        " WHERE SystemModstamp >= ? AND SystemModstamp < ? AND IsDeleted = 1"
-        " ORDER BY SystemModstamp, Id",
-        [start, end],
-    )
+    rows = deleted_records(call.org, sobject, start, end)
     deleted = [{"id": row[0], "deletedDate": rest_datetime(row[1])} for row in rows]
     earliest = call.org.store.clock() - timedelta(days=_DELETED_DAYS)
     return Reply(

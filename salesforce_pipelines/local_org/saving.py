@@ -8,9 +8,10 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from salesforce_pipelines.local_org import campaign_members, stage_history
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.schema import SObject
-from salesforce_pipelines.local_org.store import Value
+from salesforce_pipelines.local_org.store import Value, insert_statement, next_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class Saving:
     record_id: str | None = None
     options: WriteOptions = field(default_factory=WriteOptions)
 
+    def insert(self, sobject: SObject, values: dict[str, Value]) -> str:
+        """Insert a record that comes with this one, beyond any rule; its id."""
+        return insert_record(
+            self.org, self.connection, sobject, values, user_id=self.user_id, now=self.now
+        )
+
     @property
     def is_new(self) -> bool:
         """Whether the record is being created."""
@@ -71,10 +78,36 @@ class Saving:
         return self.before is None or self.before[name] != self.values[name]
 
 
+def insert_record(
+    org: Org,
+    connection: sqlite3.Connection,
+    sobject: SObject,
+    values: dict[str, Value],
+    *,
+    user_id: str,
+    now: str,
+) -> str:
+    """Insert a record as it is; its id. Its id and system fields are added to the values."""
+    number = next_number(connection, sobject)
+    record_id = org.store.ids.record_id(sobject.key_prefix, number)
+    values |= {"Id": record_id} | system_values(sobject, user_id, now, creating=True)
+    connection.execute(insert_statement(sobject, list(values)), [number, *values.values()])
+    return record_id
+
+
+def system_values(
+    sobject: SObject, user_id: str, now: str, *, creating: bool = False
+) -> dict[str, Value]:
+    """The stamps of a write, as far as the sObject has them."""
+    stamps: dict[str, Value] = {"CreatedDate": now, "CreatedById": user_id} if creating else {}
+    stamps |= {"LastModifiedDate": now, "LastModifiedById": user_id, "SystemModstamp": now}
+    return {name: value for name, value in stamps.items() if sobject.field(name)}
+
+
 SaveRule = Callable[[Saving], None]
 
 BEFORE_SAVE: tuple[SaveRule, ...] = ()
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
 
-AFTER_SAVE: tuple[SaveRule, ...] = ()
+AFTER_SAVE: tuple[SaveRule, ...] = (stage_history.follow_saved, campaign_members.follow_saved)
 """What follows a written record, within the same transaction."""

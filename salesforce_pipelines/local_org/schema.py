@@ -151,6 +151,11 @@ class SObject:
         return self.field("IsDeleted") is not None
 
     @property
+    def undeletable(self) -> bool:
+        """Whether a deleted record can be brought back; the others are gone at once."""
+        return self.deletable and self.name != "CampaignMember"
+
+    @property
     def updateable(self) -> bool:
         """Whether any of its fields can be updated."""
         return any(item.updateable for item in self.fields)
@@ -173,11 +178,13 @@ _SOBJECTS = (
     ("CampaignMember", "Campaign Members", "00v", True, True, False, False),
     ("CampaignMemberStatus", "Campaign Member Statuses", "01Y", True, True, False, False),
     ("Contact", "Contacts", "003", True, True, True, True),
+    ("Group", "Groups", "00G", False, False, False, False),
     ("Lead", "Leads", "00Q", True, True, True, True),
     ("LeadStatus", "Lead Status Values", "01J", False, False, False, False),
     ("ListView", "List Views", "00B", False, False, False, False),
     ("Opportunity", "Opportunities", "006", True, True, False, True),
     ("OpportunityContactRole", "Opportunity Contact Roles", "00K", True, True, False, False),
+    ("OpportunityHistory", "Opportunity History", "008", False, False, False, False),
     ("OpportunityStage", "Opportunity Stages", "01J", False, False, False, False),
     ("Organization", "Organizations", "00D", False, False, False, False),
     ("User", "Users", "005", True, False, False, True),
@@ -196,6 +203,7 @@ _CHILDREN = {
     ("CampaignMember", "ContactId"): ("CampaignMembers", True),
     ("CampaignMember", "LeadId"): ("CampaignMembers", True),
     ("CampaignMemberStatus", "CampaignId"): ("CampaignMemberStatuses", True),
+    ("OpportunityHistory", "OpportunityId"): ("OpportunityHistories", True),
     ("OpportunityContactRole", "OpportunityId"): ("OpportunityContactRoles", True),
     ("OpportunityContactRole", "ContactId"): ("OpportunityContactRoles", True),
 }

@@ -23,6 +23,20 @@ _INDEXED = frozenset(
     {"SystemModstamp", "AccountId", "CampaignId", "ContactId", "LeadId", "OpportunityId"}
 )
 _READER_CACHE_KIB = 4_000
+# What `recycle_bin` keeps: see there.
+_RECYCLE_BIN = (
+    "CREATE TABLE _recycle_bin (id TEXT PRIMARY KEY, sobject TEXT, root TEXT, deleted_at TEXT)"
+    " WITHOUT ROWID",
+    "CREATE INDEX _recycle_bin_root ON _recycle_bin (root)",
+    "CREATE INDEX _recycle_bin_time ON _recycle_bin (deleted_at)",
+    "CREATE TABLE _cleared_lookup (parent TEXT, sobject TEXT, id TEXT, field TEXT,"
+    " PRIMARY KEY (parent, sobject, id, field)) WITHOUT ROWID",
+    "CREATE INDEX _cleared_lookup_id ON _cleared_lookup (id)",
+    "CREATE TABLE _deleted (sobject TEXT, deleted_at TEXT, id TEXT,"
+    " PRIMARY KEY (sobject, deleted_at, id)) WITHOUT ROWID",
+    "CREATE INDEX _deleted_time ON _deleted (deleted_at)",
+    "CREATE TABLE _highest_number (sobject TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID",
+)
 
 
 def utc_now() -> datetime:
@@ -174,6 +188,8 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
         "CREATE TABLE _ingest_progress (job_id TEXT PRIMARY KEY, rows_done INTEGER,"
         " rows_failed INTEGER, succeeded_bytes INTEGER, failed_bytes INTEGER)"
     )
+    for statement in _RECYCLE_BIN:
+        connection.execute(statement)
 
 
 def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
@@ -194,10 +210,21 @@ def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
                 connection.execute(f"CREATE INDEX {name} ON {table} (SystemModstamp, IsDeleted)")
             elif item.id_lookup or item.name in _INDEXED or _is_account_name(sobject, item):
                 connection.execute(f"CREATE INDEX {name} ON {table} ({quoted(item.name)})")
+            elif _leads_to_deletable(schema, item):
+                connection.execute(
+                    f"CREATE INDEX {name} ON {table} ({quoted(item.name)})"
+                    f" WHERE {quoted(item.name)} IS NOT NULL"
+                )
 
 
 def _is_account_name(sobject: SObject, item: Field) -> bool:
     return sobject.name == "Account" and item.name == "Name"
+
+
+def _leads_to_deletable(schema: Schema, item: Field) -> bool:
+    """Whether a delete must find the records that have a value here."""
+    parents = (schema.get(name) for name in item.refers_to)
+    return any(parent and parent.has_is_deleted for parent in parents)
 
 
 def _column(item: Field) -> str:
@@ -213,8 +240,12 @@ def _column(item: Field) -> str:
 
 def next_number(connection: sqlite3.Connection, sobject: SObject) -> int:
     """The number of the next record of an sObject; call it inside the writing transaction."""
-    row = connection.execute(f"SELECT max(_n) FROM {quoted(sobject.name)}").fetchone()
-    return max(int(row[0] or 0), FIRST_LOADED_NUMBER) + 1
+    highest = connection.execute(
+        f"SELECT max(ifnull((SELECT max(_n) FROM {quoted(sobject.name)}), 0),"
+        " ifnull((SELECT number FROM _highest_number WHERE sobject = ?), 0))",
+        [sobject.name],
+    ).fetchone()[0]
+    return max(int(highest), FIRST_LOADED_NUMBER) + 1
 
 
 def insert_statement(sobject: SObject, names: Sequence[str]) -> str:
