@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
-from salesforce_pipelines.local_org import bulk
+from salesforce_pipelines.local_org import bulk, pages
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.errors import (
     ApiError,
@@ -69,9 +69,8 @@ def make_app(org: Org) -> Starlette:
             await run_in_threadpool(worker.stop)
             org.close()
 
-    return Starlette(
-        routes=[WebRoute("/{path:path}", server.answer, methods=_METHODS)], lifespan=lifespan
-    )
+    answer = org.call_log.noting(server.answer, _masked_call)
+    return Starlette(routes=[WebRoute("/{path:path}", answer, methods=_METHODS)], lifespan=lifespan)
 
 
 class _Server:
@@ -122,9 +121,14 @@ class _Server:
             query=dict(parse_qsl(request.url.query, keep_blank_values=True)),
             headers={name.lower(): value for name, value in request.headers.items()},
         )
+        if pages.is_page(call.method, segments):
+            call = replace(call, body=await _body(request))
+            peer = request.client.host if request.client else ""
+            return await run_in_threadpool(pages.answer, call, peer)
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
+            request.state.user_id = user_id
         route, captured = find_route(routes, call.method, below)
         call = replace(call, captured=captured)
         if route.handler is bulk.upload:
@@ -241,6 +245,12 @@ async def _zipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if compressed:
             yield compressed
     yield deflate.flush()
+
+
+def _masked_call(request: Request) -> str | None:
+    """The path of an API call for the list of calls; None for a page."""
+    segments = _segments(request)
+    return None if pages.is_page(_method(request), segments) else _masked(segments)
 
 
 def _masked(segments: tuple[str, ...]) -> str:

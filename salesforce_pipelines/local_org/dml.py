@@ -465,9 +465,9 @@ class Writer:
     def _soft_delete(self, sobject: SObject, existing: Mapping[str, Value]) -> None:
         self.write(sobject, existing, {"IsDeleted": 1})
         for relation in self._schema.children(sobject):
-            if not relation.cascade_delete:
-                continue
             child = self._schema[relation.child]
+            if not relation.cascade_delete or child.is_history:
+                continue
             cursor = self._connection.cursor()
             cursor.row_factory = sqlite3.Row
             rows = cursor.execute(

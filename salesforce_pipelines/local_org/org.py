@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from salesforce_pipelines.local_org.call_log import CallLog
 from salesforce_pipelines.local_org.compiled_query import Asking
+from salesforce_pipelines.local_org.history import open_history
+from salesforce_pipelines.local_org.page_state import PageState
 from salesforce_pipelines.local_org.schema import Schema, load_schema
 from salesforce_pipelines.local_org.state import State
 from salesforce_pipelines.local_org.store import Clock, Store, utc_now
@@ -51,6 +54,9 @@ class Org:
         self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
         self.store = Store(home / "org.db", self.schema, clock)
+        open_history(self.store)
+        self.call_log = CallLog(clock)
+        self.page_state = PageState()
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

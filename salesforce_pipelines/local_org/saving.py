@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from salesforce_pipelines.local_org import history
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import Value
@@ -76,5 +77,5 @@ SaveRule = Callable[[Saving], None]
 BEFORE_SAVE: tuple[SaveRule, ...] = ()
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
 
-AFTER_SAVE: tuple[SaveRule, ...] = ()
+AFTER_SAVE: tuple[SaveRule, ...] = (history.follow_saved,)
 """What follows a written record, within the same transaction."""
