@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
-from salesforce_pipelines.local_org import bulk, soap
+from salesforce_pipelines.local_org import bulk, pages, soap
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.connected_app import app_settings, check_api_access
 from salesforce_pipelines.local_org.errors import (
@@ -77,9 +77,8 @@ def make_app(org: Org) -> Starlette:
             await run_in_threadpool(purging.join)
             org.close()
 
-    return Starlette(
-        routes=[WebRoute("/{path:path}", server.answer, methods=_METHODS)], lifespan=lifespan
-    )
+    answer = org.call_log.noting(server.answer, _masked_call)
+    return Starlette(routes=[WebRoute("/{path:path}", answer, methods=_METHODS)], lifespan=lifespan)
 
 
 class _Server:
@@ -135,9 +134,14 @@ class _Server:
             if reply.status != 200:
                 _LOG.warning("%s %s: %d", request.method, _masked(segments), reply.status)
             return reply
+        if pages.is_page(call.method, segments):
+            call = replace(call, body=await _body(request))
+            peer = request.client.host if request.client else ""
+            return await run_in_threadpool(pages.answer, call, peer)
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
+            request.state.user_id = user_id
         route, captured = find_route(routes, call.method, below)
         call = replace(call, captured=captured)
         if route.handler is bulk.upload:
@@ -269,6 +273,12 @@ async def _zipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if compressed:
             yield compressed
     yield deflate.flush()
+
+
+def _masked_call(request: Request) -> str | None:
+    """The path of an API call for the list of calls; None for a page."""
+    segments = _segments(request)
+    return None if pages.is_page(_method(request), segments) else _masked(segments)
 
 
 def _masked(segments: tuple[str, ...]) -> str:

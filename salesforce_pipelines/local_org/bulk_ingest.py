@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from salesforce_pipelines.local_org import history
 from salesforce_pipelines.local_org.dml import Outcome, Writer
 from salesforce_pipelines.local_org.errors import MultipleChoicesError, RowError
 from salesforce_pipelines.local_org.field_values import from_csv
@@ -97,6 +98,7 @@ class _Ingest:
     def run(self) -> None:
         self._check_line_ending()
         progress = self._progress()
+        history.WRITTEN_THROUGH.set(f"Bulk API 2.0 {self._job.id}")
         with (
             _lines(self._jobs.file(self._job, "upload")) as upload,
             _at(self._jobs.file(self._job, "succeeded"), progress.succeeded_bytes) as succeeded,

@@ -165,7 +165,7 @@ def _line_sql(compiled: CompiledQuery, job: Job) -> str:
 
 
 def _may_hold_quotes(column: Column) -> bool:
-    return column.type in ("string", "textarea", "email", "phone", "url", "picklist")
+    return column.type in ("string", "textarea", "email", "phone", "url", "picklist", "anyType")
 
 
 def _cell_sql(column: Column) -> str:

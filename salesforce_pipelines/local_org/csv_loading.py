@@ -14,6 +14,7 @@ from pathlib import Path
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.csv_rows import KEY, Column, CsvRows, Row
+from salesforce_pipelines.local_org.history import Change, History, changed_columns
 from salesforce_pipelines.local_org.loading import default_values
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import (
@@ -88,6 +89,10 @@ class _Loader:
         self._sobject = sobject
         self._rows = rows
         self._now = store.now()
+        self._history = History(
+            store, connection, store.integration_user_id, self._now, via="--load"
+        )
+        self._fields = [column.field for column in rows.columns]
         self._names = [column.field.name for column in rows.columns]
         self._key_at = self._names.index(KEY) if KEY in self._names else None
         self._required = [
@@ -159,6 +164,7 @@ class _Loader:
     def _write(self, batch: list[Row]) -> int:
         existing = {} if self._key_at is None else self._existing(batch, self._key_at)
         inserted, updated = [], []
+        changes: list[tuple[str, list[Change]]] = []
         for line, values in batch:
             key = b"" if self._key_at is None else _folded(values[self._key_at])
             found = existing.get(key)
@@ -170,8 +176,12 @@ class _Loader:
             after = [old if new is None else new for new, old in zip(values, before, strict=True)]
             if after != before:
                 updated.append([*after, number])
+                record_id = self._store.ids.record_id(self._sobject.key_prefix, int(str(number)))
+                changes.append((record_id, changed_columns(self._fields, before, after)))
         self._insert(self._sobject, self._names, inserted)
         self._update(updated)
+        for record_id, changed in changes:
+            self._history.add(self._sobject, record_id, changed)
         return len(inserted) + len(updated)
 
     def _existing(self, batch: list[Row], key_at: int) -> dict[bytes, list[Value]]:

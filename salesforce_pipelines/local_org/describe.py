@@ -18,6 +18,7 @@ _SOAP_TYPES = {
     "date": "xsd:date",
     "datetime": "xsd:dateTime",
     "address": "urn:address",
+    "anyType": "xsd:anyType",
 }
 _SEASONS = ("Spring", "Summer", "Winter")
 
@@ -178,8 +179,8 @@ def _summary(sobject: SObject, version: str) -> dict[str, Any]:
         urls["listviews"] = f"{url}/listviews"
     return {
         "activateable": False,
-        "associateEntityType": None,
-        "associateParentEntity": None,
+        "associateEntityType": "History" if sobject.is_history else None,
+        "associateParentEntity": sobject.fields[2].refers_to[0] if sobject.is_history else None,
         "createable": sobject.createable,
         "custom": False,
         "customSetting": False,

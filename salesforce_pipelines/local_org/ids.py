@@ -7,9 +7,9 @@ case is lost. See "ID Field Type" in the Salesforce Object Reference.
 import string
 from functools import lru_cache
 
-_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_CHECKSUM = string.ascii_uppercase + "012345"
-_ALPHABET = frozenset(_DIGITS)
+DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+CHECKSUM = string.ascii_uppercase + "012345"
+_ALPHABET = frozenset(DIGITS)
 _LOW_RANGE = 62**5
 
 
@@ -18,14 +18,14 @@ def _upper_bits(text: str) -> int:
     return sum(1 << i for i, character in enumerate(text) if "A" <= character <= "Z")
 
 
-_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_PAIRS = [first + second for first in DIGITS for second in DIGITS]
 _PAIR_BITS = [_upper_bits(pair) for pair in _PAIRS]
-_DIGIT_BITS = [_upper_bits(digit) for digit in _DIGITS]
+_DIGIT_BITS = [_upper_bits(digit) for digit in DIGITS]
 
 
 def checksum(id15: str) -> str:
     """The three-character suffix of a 15-character id."""
-    return "".join(_CHECKSUM[_upper_bits(id15[start : start + 5])] for start in (0, 5, 10))
+    return "".join(CHECKSUM[_upper_bits(id15[start : start + 5])] for start in (0, 5, 10))
 
 
 def is_id(text: str) -> bool:
@@ -57,9 +57,7 @@ class IdFactory:
         second, last = divmod(rest, 62)
         head, head_checksum = _head(key_prefix, self._pod, high)
         bits = _PAIR_BITS[first] | _PAIR_BITS[second] << 2 | _DIGIT_BITS[last] << 4
-        return (
-            head + _PAIRS[first] + _PAIRS[second] + _DIGITS[last] + head_checksum + _CHECKSUM[bits]
-        )
+        return head + _PAIRS[first] + _PAIRS[second] + DIGITS[last] + head_checksum + CHECKSUM[bits]
 
 
 @lru_cache(maxsize=4096)

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.call_log import CallLog
 from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.connected_app import change_app_settings
+from salesforce_pipelines.local_org.history import open_history
+from salesforce_pipelines.local_org.page_state import PageState
 from salesforce_pipelines.local_org.schema import Schema, load_schema
 from salesforce_pipelines.local_org.sessions import Sessions
 from salesforce_pipelines.local_org.state import State
@@ -67,6 +70,9 @@ class Org:
             raise
         self.store = Store(home / "org.db", self.schema, clock)
         self.sessions = Sessions(self.state, self.store)
+        open_history(self.store)
+        self.call_log = CallLog(clock)
+        self.page_state = PageState()
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

@@ -19,7 +19,16 @@ def _rest_boolean(value: Value) -> bool:
     return bool(value)
 
 
-_SHOWN: dict[str, Callable[[Any], Any]] = {"datetime": rest_datetime, "boolean": _rest_boolean}
+def _rest_any(value: Value | bytes) -> Any:
+    """A value of field history, where a boolean is kept as its name in bytes."""
+    return value == b"true" if isinstance(value, bytes) else value
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "datetime": rest_datetime,
+    "boolean": _rest_boolean,
+    "anyType": _rest_any,
+}
 
 
 class RecordShaper:

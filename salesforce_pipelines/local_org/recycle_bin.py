@@ -204,6 +204,7 @@ class RecycleBin:
             [sobject.name, deleted_at, record_id],
         )
         self._connection.execute("DELETE FROM _recycle_bin WHERE id = ?", [record_id])
+        self._connection.execute("DELETE FROM _history WHERE record_id = ?", [record_id])
         self._connection.execute(
             "DELETE FROM _cleared_lookup WHERE parent = ? OR id = ?", [record_id, record_id]
         )

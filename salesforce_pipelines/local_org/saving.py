@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from salesforce_pipelines.local_org import campaign_members, stage_history
+from salesforce_pipelines.local_org import campaign_members, history, stage_history
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import Value, insert_statement, next_number
@@ -109,5 +109,9 @@ SaveRule = Callable[[Saving], None]
 BEFORE_SAVE: tuple[SaveRule, ...] = ()
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
 
-AFTER_SAVE: tuple[SaveRule, ...] = (stage_history.follow_saved, campaign_members.follow_saved)
+AFTER_SAVE: tuple[SaveRule, ...] = (
+    history.follow_saved,
+    stage_history.follow_saved,
+    campaign_members.follow_saved,
+)
 """What follows a written record, within the same transaction."""

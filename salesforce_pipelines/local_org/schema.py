@@ -12,6 +12,7 @@ from salesforce_pipelines.local_org.formulas import FORMULAS, Formula
 
 _TEXT_TYPES = frozenset({"string", "textarea", "email", "phone", "url", "picklist"})
 _NUMBER_TYPES = frozenset({"double", "currency", "percent"})
+HISTORY_KEY_PREFIX = "017"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,11 @@ class SObject:
         return self.deletable and self.name != "CampaignMember"
 
     @property
+    def is_history(self) -> bool:
+        """Whether its records are changes of another sObject's fields, kept in a view."""
+        return self.key_prefix == HISTORY_KEY_PREFIX
+
+    @property
     def updateable(self) -> bool:
         """Whether any of its fields can be updated."""
         return any(item.updateable for item in self.fields)
@@ -174,15 +180,20 @@ class ChildRelationship:
 # (name, plural label, key prefix, may be created, may be deleted, mergeable, has list views)
 _SOBJECTS = (
     ("Account", "Accounts", "001", True, True, True, True),
+    ("AccountHistory", "Account History", "017", False, False, False, False),
     ("Campaign", "Campaigns", "701", True, True, False, True),
+    ("CampaignHistory", "Campaign Field History", "017", False, False, False, False),
     ("CampaignMember", "Campaign Members", "00v", True, True, False, False),
     ("CampaignMemberStatus", "Campaign Member Statuses", "01Y", True, True, False, False),
     ("Contact", "Contacts", "003", True, True, True, True),
     ("Group", "Groups", "00G", False, False, False, False),
+    ("ContactHistory", "Contact History", "017", False, False, False, False),
     ("Lead", "Leads", "00Q", True, True, True, True),
+    ("LeadHistory", "Lead History", "017", False, False, False, False),
     ("LeadStatus", "Lead Status Values", "01J", False, False, False, False),
     ("ListView", "List Views", "00B", False, False, False, False),
     ("Opportunity", "Opportunities", "006", True, True, False, True),
+    ("OpportunityFieldHistory", "Opportunity Field History", "017", False, False, False, False),
     ("OpportunityContactRole", "Opportunity Contact Roles", "00K", True, True, False, False),
     ("OpportunityHistory", "Opportunity History", "008", False, False, False, False),
     ("OpportunityStage", "Opportunity Stages", "01J", False, False, False, False),
@@ -206,6 +217,11 @@ _CHILDREN = {
     ("OpportunityHistory", "OpportunityId"): ("OpportunityHistories", True),
     ("OpportunityContactRole", "OpportunityId"): ("OpportunityContactRoles", True),
     ("OpportunityContactRole", "ContactId"): ("OpportunityContactRoles", True),
+    ("AccountHistory", "AccountId"): ("Histories", True),
+    ("CampaignHistory", "CampaignId"): ("Histories", True),
+    ("ContactHistory", "ContactId"): ("Histories", True),
+    ("LeadHistory", "LeadId"): ("Histories", True),
+    ("OpportunityFieldHistory", "OpportunityId"): ("Histories", True),
 }
 
 

@@ -176,6 +176,8 @@ def java_double(value: float | None) -> str:
 def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make the tables of an empty org; their indexes come after the first load."""
     for sobject in schema:
+        if sobject.is_history:
+            continue
         columns = ", ".join(_column(item) for item in sobject.stored_fields)
         connection.execute(
             f"CREATE TABLE {quoted(sobject.name)} (_n INTEGER PRIMARY KEY, {columns})"
@@ -195,6 +197,8 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
 def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make the indexes that look-ups, deletes and incremental pulls use."""
     for sobject in schema:
+        if sobject.is_history:
+            continue
         table = quoted(sobject.name)
         for item in sobject.stored_fields:
             name = quoted(f"{sobject.name}.{item.name}")
