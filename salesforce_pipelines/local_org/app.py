@@ -29,6 +29,7 @@ from salesforce_pipelines.local_org.errors import (
     not_found,
 )
 from salesforce_pipelines.local_org.job_worker import JobWorker
+from salesforce_pipelines.local_org.media_types import NotAcceptableError, check_accept
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
 from salesforce_pipelines.local_org.routes import (
     DATA_ROUTES,
@@ -88,6 +89,8 @@ class _Server:
             reply = await self._reply(request, segments, limit_info)
         except MultipleChoicesError as choices:
             reply = Reply(choices.urls, status=300)
+        except NotAcceptableError:
+            reply = Reply(status=406)
         except (ApiError, OAuthError) as refusal:
             reply = Reply(refusal.body(), status=refusal.status)
             if refusal.status in (404, 405):
@@ -127,6 +130,8 @@ class _Server:
             call = replace(call, user_id=user_id)
         route, captured = find_route(routes, call.method, below)
         call = replace(call, captured=captured)
+        if version:
+            check_accept(call.headers.get("accept", ""))
         if route.handler is bulk.upload:
             return await self._upload(request, call)
         call = replace(call, body=await _body(request))

@@ -17,7 +17,15 @@ from salesforce_pipelines.local_org.errors import (
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
-from salesforce_pipelines.local_org.saving import AFTER_SAVE, BEFORE_SAVE, Saving, WriteOptions
+from salesforce_pipelines.local_org.record_locks import check_record_lock
+from salesforce_pipelines.local_org.saving import (
+    AFTER_SAVE,
+    BEFORE_DELETE,
+    BEFORE_SAVE,
+    SaveRule,
+    Saving,
+    WriteOptions,
+)
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.store import Value, insert_statement, next_number, quoted
 
@@ -124,7 +132,13 @@ class Writer:
             message = f"entity type {sobject.label} does not support delete"
             error = RowError("INSUFFICIENT_ACCESS_OR_READONLY", message)
             return Outcome(None, errors=(error,))
-        self._soft_delete(self._schema[sobject.name], row)
+        sobject = self._schema[sobject.name]  # from here on also what the user may not see
+        try:
+            check_record_lock(self._org, str(row["Id"]))
+            self._check_rules(BEFORE_DELETE, sobject, {}, row)
+        except RowRefusedError as refusal:
+            return Outcome(None, errors=(refusal.error,))
+        self._soft_delete(sobject, row)
         return Outcome(str(row["Id"]))
 
     def hard_delete(self, sobject: SObject, record_id: str) -> Outcome:
@@ -196,12 +210,13 @@ class Writer:
             raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *missing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, None)
-        self._check_rules(sobject, row, None)
+        self._check_rules(BEFORE_SAVE, sobject, row, None)
         return Outcome(self._insert(sobject, row), created=True)
 
     def _update(self, sobject: SObject, record_id: str, values: Mapping[str, object]) -> Outcome:
         existing = self.existing(sobject, record_id)
         found = str(existing["Id"])
+        check_record_lock(self._org, found)
         if sobject.name == "Lead" and existing["IsConverted"]:
             raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         row = self._converted(sobject, values, creating=False)
@@ -217,7 +232,7 @@ class Writer:
         self._complete(sobject, row, existing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, found)
-        self._check_rules(sobject, row, existing)
+        self._check_rules(BEFORE_SAVE, sobject, row, existing)
         self.write(sobject, existing, row)
         return Outcome(found)
 
@@ -425,11 +440,15 @@ class Writer:
         self._follow(sobject, row, existing, record_id)
 
     def _check_rules(
-        self, sobject: SObject, row: dict[str, Value], existing: Mapping[str, Value] | None
+        self,
+        rules: tuple[SaveRule, ...],
+        sobject: SObject,
+        row: dict[str, Value],
+        existing: Mapping[str, Value] | None,
     ) -> None:
         record_id = None if existing is None else str(existing["Id"])
         saving = self._saving(sobject, row, existing, record_id)
-        for rule in BEFORE_SAVE:
+        for rule in rules:
             rule(saving)
 
     def _follow(

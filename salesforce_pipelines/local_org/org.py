@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from salesforce_pipelines.local_org.compiled_query import Asking
+from salesforce_pipelines.local_org.save_rules import SaveRules
 from salesforce_pipelines.local_org.schema import Schema, load_schema
 from salesforce_pipelines.local_org.state import State
 from salesforce_pipelines.local_org.store import Clock, Store, utc_now
@@ -13,6 +14,13 @@ from salesforce_pipelines.local_org.store import Clock, Store, utc_now
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67
 DAILY_API_CALLS = 100_000
+
+
+def is_served(version: str) -> bool:
+    """Whether the org answers an API version such as `62.0`."""
+    number, point, minor = version.partition(".")
+    served = {str(number) for number in range(OLDEST_VERSION, NEWEST_VERSION + 1)}
+    return number in served and (point, minor) == (".", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Org:
         PipelineError: Another process serves it.
 
     Attributes:
+        save_rules: The rules that apply when a record is saved.
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
         work_waits: Set, by kind of job, when there may be one to work on.
     """
@@ -51,6 +60,7 @@ class Org:
         self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
         self.store = Store(home / "org.db", self.schema, clock)
+        self.save_rules = SaveRules(self.store)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"
