@@ -30,6 +30,7 @@ from salesforce_pipelines.local_org.errors import (
     not_found,
 )
 from salesforce_pipelines.local_org.job_worker import JobWorker
+from salesforce_pipelines.local_org.media_types import NotAcceptableError, check_accept
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
 from salesforce_pipelines.local_org.recycle_bin import PurgeWorker
 from salesforce_pipelines.local_org.routes import (
@@ -95,6 +96,8 @@ class _Server:
             reply = await self._reply(request, segments, limit_info)
         except MultipleChoicesError as choices:
             reply = Reply(choices.urls, status=300)
+        except NotAcceptableError:
+            reply = Reply(status=406)
         except (ApiError, OAuthError) as refusal:
             reply = Reply(refusal.body(), status=refusal.status)
             if refusal.status in (404, 405):
@@ -144,6 +147,8 @@ class _Server:
             request.state.user_id = user_id
         route, captured = find_route(routes, call.method, below)
         call = replace(call, captured=captured)
+        if version:
+            check_accept(call.headers.get("accept", ""))
         if route.handler is bulk.upload:
             return await self._upload(request, call)
         call = replace(call, body=await _body(request))

@@ -19,6 +19,7 @@ from salesforce_pipelines.local_org.errors import MultipleChoicesError, RowError
 from salesforce_pipelines.local_org.field_values import from_csv
 from salesforce_pipelines.local_org.jobs import Job, Jobs
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.saving import WriteOptions
 from salesforce_pipelines.local_org.schema import Field, SObject
 from salesforce_pipelines.local_org.store import Value
 
@@ -90,6 +91,7 @@ class _Ingest:
         self._user_id = str(job.private["user_id"])
         self._schema = org.schema_for(self._user_id)
         self._sobject: SObject = self._schema[job.body["object"]]
+        self._options = _options(job)
         self._key: Field | None = None
         self._keys_in_chunk: set[str] = set()
         if self._operation == "upsert":
@@ -169,7 +171,7 @@ class _Ingest:
     ) -> _Progress:
         """Write one chunk of records and their results."""
         with self._org.store.write() as connection:
-            writer = Writer(self._org, connection, self._user_id, _convert)
+            writer = Writer(self._org, connection, self._user_id, _convert, self._options)
             self._keys_in_chunk.clear()
             outcomes = [self._outcome(writer, header, row) for row in chunk]
             failures = 0
@@ -250,6 +252,12 @@ class _Ingest:
     def _take(cells: dict[str, str | None], name: str) -> str | None:
         found = next((given for given in cells if given.lower() == name.lower()), None)
         return cells.pop(found) if found else None
+
+
+def _options(job: Job) -> WriteOptions:
+    """Bulk writes pass duplicate rules that alert, and ask assignment rules only by their id."""
+    rule_id = str(job.body.get("assignmentRuleId") or "")
+    return WriteOptions(allow_save=True, auto_assign=bool(rule_id), assignment_rule_id=rule_id)
 
 
 def _convert(item: Field, value: object) -> Value:

@@ -5,17 +5,21 @@ import sqlite3
 from salesforce_pipelines.local_org.calls import Call
 from salesforce_pipelines.local_org.dml import Writer
 from salesforce_pipelines.local_org.field_values import from_json
+from salesforce_pipelines.local_org.ids import is_id
 from salesforce_pipelines.local_org.saving import WriteOptions
 
 
 def call_writer(call: Call, connection: sqlite3.Connection) -> Writer:
     """A writer of JSON values for a REST call."""
+    assign = call.headers.get("sforce-auto-assign", "").strip()
     options = WriteOptions(
         allow_save=_is_on(call, "sforce-duplicate-rule-header", "allowSave", default=False),
         include_duplicates=_is_on(
             call, "sforce-duplicate-rule-header", "includeRecordDetails", default=False
         ),
-        auto_assign=call.headers.get("sforce-auto-assign", "").strip().lower() != "false",
+        auto_assign=assign.lower() != "false",
+        assignment_rule_id=assign if is_id(assign) else "",
+        version=call.version,
     )
     return Writer(call.org, connection, call.user_id, from_json, options)
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.media_types import check_content_type, parser_message
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.schema import Schema
 
@@ -47,13 +48,16 @@ class Call:
         """The body as JSON.
 
         Raises:
-            ApiError: JSON_PARSER_ERROR.
+            ApiError: JSON_PARSER_ERROR, or UNSUPPORTED_MEDIA_TYPE.
         """
+        check_content_type(self.headers.get("content-type", ""))
+        if not self.body.strip():
+            message = "The HTTP entity body is required, but this request has no entity body."
+            raise ApiError(400, "JSON_PARSER_ERROR", message)
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            message = f"Unexpected character at [line:{error.lineno}, column:{error.colno}]"
-            raise ApiError(400, "JSON_PARSER_ERROR", message) from None
+            raise ApiError(400, "JSON_PARSER_ERROR", parser_message(self.body, error)) from None
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object.

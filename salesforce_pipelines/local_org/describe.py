@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from salesforce_pipelines.local_org import conditional_requests
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.dml import sobject_named
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION
@@ -47,7 +48,8 @@ def _label(number: int) -> str:
 def resources(call: Call) -> Reply:
     """`GET /services/data/vXX.X`."""
     root = f"/services/data/v{call.version}"
-    names = ("sobjects", "query", "queryAll", "limits", "jobs", "composite", "recent", "search")
+    names = ["sobjects", "query", "queryAll", "limits", "jobs", "composite", "recent", "search"]
+    names += ["parameterizedSearch", "tooling"]
     user = f"{call.host}/id/{call.org.store.org_id}/{call.user_id}"
     return Reply({**{name: f"{root}/{name}" for name in names}, "identity": user})
 
@@ -90,13 +92,12 @@ def record_count(call: Call) -> Reply:
 
 def describe_global(call: Call) -> Reply:
     """`GET sobjects`."""
-    return Reply(
-        {
-            "encoding": "UTF-8",
-            "maxBatchSize": 200,
-            "sobjects": [_summary(sobject, call.version) for sobject in call.schema],
-        }
-    )
+    body = {
+        "encoding": "UTF-8",
+        "maxBatchSize": 200,
+        "sobjects": [_summary(sobject, call.version) for sobject in call.schema],
+    }
+    return _conditional(call, body)
 
 
 def basic_information(call: Call) -> Reply:
@@ -108,7 +109,14 @@ def basic_information(call: Call) -> Reply:
 def describe(call: Call) -> Reply:
     """`GET sobjects/X/describe`."""
     sobject = sobject_named(call.schema, call.captured["sobject"])
-    return Reply(describe_sobject(call.schema, sobject, call.version))
+    return _conditional(call, describe_sobject(call.schema, sobject, call.version))
+
+
+def _conditional(call: Call, body: dict[str, Any]) -> Reply:
+    reply = Reply(body, headers={"ETag": conditional_requests.content_tag(body)})
+    return conditional_requests.answered(
+        call, reply, conditional_requests.schema_modified(call.org)
+    )
 
 
 def describe_sobject(schema: Schema, sobject: SObject, version: str) -> dict[str, Any]:

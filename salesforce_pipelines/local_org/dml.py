@@ -18,10 +18,13 @@ from salesforce_pipelines.local_org.errors import (
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.record_locks import check_record_lock
 from salesforce_pipelines.local_org.recycle_bin import RecycleBin
 from salesforce_pipelines.local_org.saving import (
     AFTER_SAVE,
+    BEFORE_DELETE,
     BEFORE_SAVE,
+    SaveRule,
     Saving,
     WriteOptions,
     insert_record,
@@ -139,9 +142,12 @@ class Writer:
             row = self.existing(sobject, record_id)
             if not sobject.deletable:
                 raise _not_supported(sobject, "delete")
+            sobject = self._schema[sobject.name]  # from here on also what the user may not see
+            check_record_lock(self._org, str(row["Id"]))
+            self._check_rules(BEFORE_DELETE, sobject, {}, row)
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
-        self._bin.put(self._schema[sobject.name], row)
+        self._bin.put(sobject, row)
         return Outcome(str(row["Id"]))
 
     def merge_into(self, sobject: SObject, master_id: str, row: Mapping[str, Value]) -> None:
@@ -230,12 +236,13 @@ class Writer:
             raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *missing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, None)
-        self._check_rules(sobject, row, None)
+        self._check_rules(BEFORE_SAVE, sobject, row, None)
         return Outcome(self._insert(sobject, row), created=True)
 
     def _update(self, sobject: SObject, record_id: str, values: Mapping[str, object]) -> Outcome:
         existing = self.existing(sobject, record_id)
         found = str(existing["Id"])
+        check_record_lock(self._org, found)
         if sobject.name == "Lead" and existing["IsConverted"]:
             raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         row = self._converted(sobject, values, creating=False)
@@ -251,7 +258,7 @@ class Writer:
         self._complete(sobject, row, existing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, found)
-        self._check_rules(sobject, row, existing)
+        self._check_rules(BEFORE_SAVE, sobject, row, existing)
         self.write(sobject, existing, row)
         return Outcome(found)
 
@@ -420,11 +427,15 @@ class Writer:
         self._follow(sobject, row, existing, record_id)
 
     def _check_rules(
-        self, sobject: SObject, row: dict[str, Value], existing: Mapping[str, Value] | None
+        self,
+        rules: tuple[SaveRule, ...],
+        sobject: SObject,
+        row: dict[str, Value],
+        existing: Mapping[str, Value] | None,
     ) -> None:
         record_id = None if existing is None else str(existing["Id"])
         saving = self._saving(sobject, row, existing, record_id)
-        for rule in BEFORE_SAVE:
+        for rule in rules:
             rule(saving)
 
     def _follow(

@@ -120,7 +120,8 @@ def _number(item: Field, value: float | str, refusal: Callable[[], Exception]) -
     if not number.is_finite():
         raise refusal()
     if item.type == "int":
-        if number != number.to_integral_value() or len(str(abs(int(number)))) > item.precision:
+        # Its size first: the digits of 1e999999999 would take forever.
+        if number.adjusted() >= item.precision or number != number.to_integral_value():
             raise refusal()
         return int(number)
     if number.adjusted() >= item.precision - item.scale:

@@ -12,6 +12,7 @@ from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.connected_app import change_app_settings
 from salesforce_pipelines.local_org.history import open_history
 from salesforce_pipelines.local_org.page_state import PageState
+from salesforce_pipelines.local_org.save_rules import SaveRules
 from salesforce_pipelines.local_org.schema import Schema, load_schema
 from salesforce_pipelines.local_org.sessions import Sessions
 from salesforce_pipelines.local_org.state import State
@@ -20,6 +21,13 @@ from salesforce_pipelines.local_org.store import Clock, Store, utc_now
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67
 DAILY_API_CALLS = 100_000
+
+
+def is_served(version: str) -> bool:
+    """Whether the org answers an API version such as `62.0`."""
+    number, point, minor = version.partition(".")
+    served = {str(number) for number in range(OLDEST_VERSION, NEWEST_VERSION + 1)}
+    return number in served and (point, minor) == (".", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class Org:
         PipelineError: Another process serves it, or a change of the app's settings is refused.
 
     Attributes:
+        save_rules: The rules that apply when a record is saved.
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
         work_waits: Set, by kind of job, when there may be one to work on.
     """
@@ -73,6 +82,7 @@ class Org:
         open_history(self.store)
         self.call_log = CallLog(clock)
         self.page_state = PageState()
+        self.save_rules = SaveRules(self.store)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

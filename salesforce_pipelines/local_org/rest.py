@@ -1,13 +1,20 @@
 """REST: queries, single rows, what changed, and what was deleted."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from salesforce_pipelines.local_org import query
+from salesforce_pipelines.local_org import conditional_requests, query
 from salesforce_pipelines.local_org.call_writing import call_writer
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.dml import Outcome, external_id_field, sobject_named
-from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
+from salesforce_pipelines.local_org.errors import (
+    ApiError,
+    MultipleChoicesError,
+    RowRefusedError,
+    not_found,
+)
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.records import (
     Record,
@@ -16,9 +23,9 @@ from salesforce_pipelines.local_org.records import (
     rest_datetime,
 )
 from salesforce_pipelines.local_org.recycle_bin import deleted_records
-from salesforce_pipelines.local_org.schema import SObject
+from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.soql_sql import compile_query
-from salesforce_pipelines.local_org.store import quoted, stamp
+from salesforce_pipelines.local_org.store import Value, quoted, stamp
 
 _UPSERT_WITH_BODY = 46.0
 _DELETED_DAYS, _UPDATED_DAYS = 15, 30
@@ -35,15 +42,20 @@ def run_query_all(call: Call) -> Reply:
     return _query(call, include_deleted=True)
 
 
+def run_tooling_query(call: Call) -> Reply:
+    """`GET tooling/query?q=`: the local org has none of the Tooling API's objects."""
+    text = _query_text(call)
+    compile_query(text, Schema(()), call.org.asking(call.user_id))
+    raise ApiError(400, "INVALID_TYPE", "sObject type is not supported.")
+
+
 def next_query_page(call: Call) -> Reply:
     """`GET query/LOCATOR`; a query given beside it does not count."""
     return Reply(query.next_page(call.org, call.captured["locator"], call.user_id, call.version))
 
 
 def _query(call: Call, include_deleted: bool) -> Reply:
-    text = call.query.get("q")
-    if not text:
-        raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    text = _query_text(call)
     size = call.option("sforce-query-options", "batchSize") or str(query.LARGEST_PAGE)
     batch = int(size) if size.isdecimal() else query.LARGEST_PAGE
     return Reply(
@@ -51,10 +63,23 @@ def _query(call: Call, include_deleted: bool) -> Reply:
     )
 
 
+def _query_text(call: Call) -> str:
+    text = call.query.get("q")
+    if not text:
+        raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    return text
+
+
 def read_row(call: Call) -> Reply:
-    """`GET sobjects/X/ID[?fields=]`, or `GET sobjects/X/ExternalId__c/VALUE`."""
+    """`GET sobjects/X/ID[?fields=]`, or `GET sobjects/X/ExternalId__c/VALUE`.
+
+    With an id before the last part, as in `sobjects/Contact/ID/Account`, that part is a
+    relationship.
+    """
     sobject = sobject_named(call.schema, call.captured["sobject"])
     key = call.captured.get("key")
+    if key is not None and sobject.field(key) is None and is_id(key):
+        return _read_related(call, sobject, to_18(key), call.captured["value"])
     if key is None:
         if not is_id(call.captured["id"]):
             message = (
@@ -69,9 +94,49 @@ def read_row(call: Call) -> Reply:
     record = read_records(call, sobject, [row_id], names)[0]
     if record is None:
         raise not_found()
-    modified = datetime.fromisoformat(f"{_modified(call, sobject, row_id)}+00:00")
-    headers = {"Last-Modified": modified.strftime("%a, %d %b %Y %H:%M:%S GMT")}
-    return Reply(record, headers=headers)
+    record.setdefault("Id", row_id)  # shown whatever fields were asked for
+    row = call_writer(call, call.org.store.reader()).stored(sobject, row_id)
+    if row is None:
+        raise not_found()
+    tag = conditional_requests.row_tag(sobject.name, row)
+    return conditional_requests.answered(call, Reply(record), str(row["SystemModstamp"]), tag)
+
+
+def _read_related(call: Call, sobject: SObject, row_id: str, relationship: str) -> Reply:
+    """The parent of a record, or its children."""
+    own = call_writer(call, call.org.store.reader()).stored(sobject, row_id)
+    if own is None or (sobject.has_is_deleted and own["IsDeleted"]):
+        raise not_found()
+    reference = sobject.reference(relationship)
+    if reference is not None:
+        parent = _parent_of(call, reference, own)
+        captured = {"sobject": parent.name, "id": str(own[reference.name])}
+        return read_row(replace(call, captured=captured))
+    for relation in call.schema.children(sobject):
+        if relation.name and relation.name.lower() == relationship.lower():
+            child = call.schema[relation.child]
+            return _read_children(call, child, f"{relation.field} = '{row_id}'")
+    raise not_found()
+
+
+def _parent_of(call: Call, reference: Field, row: Mapping[str, Value]) -> SObject:
+    """The sObject that a record's reference leads to."""
+    parent_id = row[reference.name]
+    targets = (call.schema.get(name) for name in reference.refers_to)
+    for target in targets:
+        if parent_id is not None and target and target.key_prefix == str(parent_id)[:3]:
+            return target
+    raise not_found()
+
+
+def _read_children(call: Call, child: SObject, condition: str) -> Reply:
+    names = [name.strip() for name in call.query.get("fields", "").split(",") if name.strip()]
+    selected = f"SELECT {', '.join(names)} FROM {child.name}" if names else full_row_query(child)
+    soql = f"{selected} WHERE {condition}"
+    page = query.first_page(
+        call.org, soql, call.user_id, call.version, query.LARGEST_PAGE, include_deleted=False
+    )
+    return Reply(page)
 
 
 def read_records(
@@ -94,11 +159,6 @@ def read_records(
     return [found.get(row_id) for row_id in ids]
 
 
-def _modified(call: Call, sobject: SObject, row_id: str) -> str:
-    sql = f"SELECT SystemModstamp FROM {quoted(sobject.name)} WHERE Id = ?"
-    return str(call.org.store.reader().execute(sql, [row_id]).fetchone()[0])
-
-
 def _id_by_key(call: Call, sobject: SObject, key: str, value: str) -> str:
     item = external_id_field(sobject, key)
     writer = call_writer(call, call.org.store.reader())
@@ -106,6 +166,9 @@ def _id_by_key(call: Call, sobject: SObject, key: str, value: str) -> str:
         found = writer.find(sobject, item, value)
     except MultipleChoicesError as choices:
         raise _with_addresses(call, sobject, choices) from None
+    except RowRefusedError as refusal:
+        malformed = refusal.error.code == "MALFORMED_ID"
+        raise (refusal.error.in_row_call() if malformed else not_found()) from None
     if found is None:
         raise not_found()
     return found
@@ -131,6 +194,11 @@ def update_row(call: Call) -> Reply:
             raise ApiError(400, "INVALID_FIELD", message)
     with call.org.store.write() as connection:
         writer = call_writer(call, connection)
+        if conditional_requests.is_conditional(call):
+            row = writer.stored(sobject, to_18(call.captured["id"]))
+            if row is not None:
+                tag = conditional_requests.row_tag(sobject.name, row)
+                conditional_requests.check_write(call, row, tag)
         _raise_first(writer.update(sobject, call.captured["id"], values), missing_is_404=True)
     return Reply(status=204)
 
@@ -215,21 +283,23 @@ def _window(call: Call, days: int) -> tuple[SObject, str, str]:
     now = call.org.store.clock()
     start, end = (_moment(call.query.get(name, "")) for name in ("start", "end"))
     if start < now - timedelta(days=days, minutes=1):
-        message = "startDate cannot be before the earliest date available"
+        message = "startDate before org replication enabled date"
         raise ApiError(400, "INVALID_REPLICATION_DATE", message)
-    if end - start < timedelta(minutes=1):
-        message = "startDate must be before endDate by at least one minute"
+    if end - start <= timedelta(minutes=1):
+        message = "startDate must be before endDate by more than one minute"
         raise ApiError(400, "INVALID_REPLICATION_DATE", message)
     return sobject, stamp(start), stamp(min(end, now.replace(microsecond=0)))
 
 
 def _moment(text: str) -> datetime:
+    """A time of a window; its seconds do not count."""
     try:
         moment = datetime.fromisoformat(text.strip().replace(" ", "+").replace("Z", "+00:00"))
     except ValueError:
         message = "start and end must be given as times such as 2024-05-01T00:00:00Z"
         raise ApiError(400, "INVALID_REPLICATION_DATE", message) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.replace(second=0, microsecond=0)
 
 
 def _written(call: Call) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """Which handler answers which address."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from salesforce_pipelines.local_org import (
     authorize,
     bulk,
     collections_api,
+    composite,
     describe,
     identity,
     list_views,
     oauth,
+    record_trees,
     rest,
+    search,
 )
-from salesforce_pipelines.local_org.calls import Handler
-from salesforce_pipelines.local_org.errors import ApiError, not_found
+from salesforce_pipelines.local_org.calls import Call, Handler, Reply
+from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
 
 Segments = tuple[str, ...]
 
@@ -76,10 +80,30 @@ def is_resource_name(segment: str) -> bool:
     return segment.lower() in _WORDS
 
 
+def answer(call: Call) -> Reply:
+    """The reply to a request within another one by the same user; a refusal is a reply too."""
+    try:
+        route, captured = find_route(DATA_ROUTES, call.method, call.path)
+        return route.handler(replace(call, captured=captured))
+    except MultipleChoicesError as choices:
+        return Reply(choices.urls, status=300)
+    except ApiError as refusal:
+        return Reply(refusal.body(), status=refusal.status)
+
+
+def _with_subrequests(handler: Callable[[Call, Callable[[Call], Reply]], Reply]) -> Handler:
+    return lambda call: handler(call, answer)
+
+
 DATA_ROUTES: tuple[Route, ...] = (
     Route("GET", "", describe.resources),
     Route("GET", "limits", describe.limits),
     Route("GET", "limits/recordCount", describe.record_count),
+    Route("GET", "recent", search.recent),
+    Route("GET", "search", search.search),
+    Route("GET", "parameterizedSearch", search.parameterized_search),
+    Route("POST", "parameterizedSearch", search.parameterized_search),
+    Route("GET", "tooling/query", rest.run_tooling_query),
     Route("GET", "query", rest.run_query),
     Route("GET", "queryAll", rest.run_query_all),
     Route("GET", "query/{locator}", rest.next_query_page),
@@ -101,6 +125,10 @@ DATA_ROUTES: tuple[Route, ...] = (
     Route("GET", "sobjects/{sobject}/{key}/{value}", rest.read_row),
     Route("PATCH", "sobjects/{sobject}/{key}/{value}", rest.upsert_row),
     Route("DELETE", "sobjects/{sobject}/{key}/{value}", rest.delete_row),
+    Route("GET", "composite", composite.resources),
+    Route("POST", "composite", _with_subrequests(composite.execute)),
+    Route("POST", "composite/batch", _with_subrequests(composite.execute_batch)),
+    Route("POST", "composite/tree/{sobject}", record_trees.create_tree),
     Route("POST", "composite/sobjects", collections_api.create),
     Route("PATCH", "composite/sobjects", collections_api.update),
     Route("DELETE", "composite/sobjects", collections_api.delete),

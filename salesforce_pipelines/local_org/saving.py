@@ -9,9 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from salesforce_pipelines.local_org import campaign_members, history, stage_history
-from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.assignment_rules import assign_owner
+from salesforce_pipelines.local_org.duplicate_rules import check_duplicate_rules
+from salesforce_pipelines.local_org.org import NEWEST_VERSION, Org
+from salesforce_pipelines.local_org.record_locks import check_parent_locks
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import Value, insert_statement, next_number
+from salesforce_pipelines.local_org.validation_rules import (
+    check_lookup_filters,
+    check_validation_rules,
+    run_delete_triggers,
+    run_triggers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +33,15 @@ class WriteOptions:
         include_duplicates: Show the records that a duplicate rule found
             (`includeRecordDetails=true`).
         auto_assign: Let assignment rules choose the owner of a new Lead (`Sforce-Auto-Assign`).
+        assignment_rule_id: The assignment rule to use instead of the active one.
+        version: The API version of the addresses shown.
     """
 
     allow_save: bool = False
     include_duplicates: bool = False
     auto_assign: bool = True
+    assignment_rule_id: str = ""
+    version: str = f"{NEWEST_VERSION}.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +119,28 @@ def system_values(
 
 SaveRule = Callable[[Saving], None]
 
-BEFORE_SAVE: tuple[SaveRule, ...] = ()
+_ORG_RULES: tuple[SaveRule, ...] = (
+    check_parent_locks,
+    check_lookup_filters,
+    run_triggers,
+    check_validation_rules,
+    check_duplicate_rules,
+    assign_owner,
+)
+
+
+def apply_org_rules(saving: Saving) -> None:
+    """The rules that somebody set up for the org, in the order Salesforce executes them."""
+    if saving.org.save_rules.any:
+        for rule in _ORG_RULES:
+            rule(saving)
+
+
+BEFORE_SAVE: tuple[SaveRule, ...] = (apply_org_rules,)
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
+
+BEFORE_DELETE: tuple[SaveRule, ...] = (check_parent_locks, run_delete_triggers)
+"""Rules on a record that is about to be deleted."""
 
 AFTER_SAVE: tuple[SaveRule, ...] = (
     history.follow_saved,

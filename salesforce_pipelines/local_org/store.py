@@ -90,6 +90,9 @@ class Store:
 
     def reader(self) -> sqlite3.Connection:
         """This thread's connection for reading."""
+        joined: sqlite3.Connection | None = getattr(self._local, "writing", None)
+        if joined is not None:
+            return joined
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect()
@@ -100,6 +103,9 @@ class Store:
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection on which every statement sees the same state of the org."""
         connection = self.reader()
+        if connection is self._writer:  # within `transaction`, which sees one state anyway
+            yield connection
+            return
         connection.execute("BEGIN")
         try:
             yield connection
@@ -122,6 +128,10 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """The only connection that writes, in a transaction that an exception undoes."""
+        if getattr(self._local, "writing", None) is not None:
+            with undoable(self._writer):
+                yield self._writer
+            return
         with self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -130,6 +140,20 @@ class Store:
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything this thread reads and writes until it ends, as one transaction.
+
+        Each `write` within it may fail alone, and is seen by what is read after it; an exception
+        that leaves the whole undoes all of it.
+        """
+        with self.write() as connection:
+            self._local.writing = connection
+            try:
+                yield
+            finally:
+                self._local.writing = None
 
     def now(self) -> str:
         """The server's time as the store keeps it."""
@@ -144,6 +168,19 @@ class Store:
         """Close every connection; nobody may use the store any more."""
         for connection in reversed(self._opened):
             connection.close()
+
+
+@contextmanager
+def undoable(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of the writing transaction that an exception undoes without the rest."""
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO part")
+        raise
+    finally:
+        connection.execute("RELEASE part")
 
 
 ADMIN_NUMBER = 1

@@ -215,7 +215,7 @@ def test_get_updated_finds_new_history(api: Api) -> None:
     (row,) = api.records(f"SELECT Id FROM ContactHistory WHERE ContactId = '{record_id}'")
     now = time.time()
     start, end = (
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + shift)) for shift in (-120, 2)
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + shift)) for shift in (-120, 62)
     )
     time.sleep(1.1)  # the window ends before the second at hand
     assert row["Id"] in api.get("sobjects/ContactHistory/updated", start=start, end=end)["ids"]
