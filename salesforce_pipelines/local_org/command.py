@@ -70,6 +70,10 @@ def serve(
         str | None,
         typer.Option(help="Username that client credentials run as; '' for nobody."),
     ] = None,
+    admin_from_anywhere: Annotated[
+        bool,
+        typer.Option("--admin-from-anywhere", help="Let other machines use /local-org/ too."),
+    ] = False,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log each call, without ids and values.")
     ] = False,
@@ -98,6 +102,7 @@ def serve(
                 preauthorised_users=preauthorised_user,
                 client_credentials_user=client_credentials_user,
             ),
+            admin_from_anywhere,
         ),
     )
     serve_org(serving, announce=lambda line: print(line, flush=True))

@@ -17,9 +17,22 @@ from salesforce_pipelines.local_org.errors import (
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
-from salesforce_pipelines.local_org.saving import AFTER_SAVE, BEFORE_SAVE, Saving, WriteOptions
+from salesforce_pipelines.local_org.saving import (
+    AFTER_SAVE,
+    BEFORE_DELETE,
+    BEFORE_SAVE,
+    SaveRule,
+    Saving,
+    WriteOptions,
+)
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
-from salesforce_pipelines.local_org.store import Value, insert_statement, next_number, quoted
+from salesforce_pipelines.local_org.store import (
+    Value,
+    insert_statement,
+    keep_numbers,
+    next_number,
+    quoted,
+)
 
 Converter = Callable[[Field, object], Value]
 
@@ -118,6 +131,7 @@ class Writer:
         """Move one record, and those that belong to it, to the recycle bin."""
         try:
             row = self.existing(sobject, record_id)
+            self._check_rules(sobject, {"IsDeleted": 1}, row, BEFORE_DELETE)
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
         if not sobject.deletable:
@@ -131,6 +145,7 @@ class Writer:
         """Remove one record for good."""
         outcome = self.delete(sobject, record_id)
         if outcome.id:
+            keep_numbers(self._connection, sobject)
             self._connection.execute(
                 f"DELETE FROM {quoted(sobject.name)} WHERE Id = ?", [outcome.id]
             )
@@ -425,11 +440,15 @@ class Writer:
         self._follow(sobject, row, existing, record_id)
 
     def _check_rules(
-        self, sobject: SObject, row: dict[str, Value], existing: Mapping[str, Value] | None
+        self,
+        sobject: SObject,
+        row: dict[str, Value],
+        existing: Mapping[str, Value] | None,
+        rules: tuple[SaveRule, ...] = BEFORE_SAVE,
     ) -> None:
         record_id = None if existing is None else str(existing["Id"])
         saving = self._saving(sobject, row, existing, record_id)
-        for rule in BEFORE_SAVE:
+        for rule in rules:
             rule(saving)
 
     def _follow(

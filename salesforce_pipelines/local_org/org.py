@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.call_log import CallLog
+from salesforce_pipelines.local_org.clock import MovableClock
 from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.connected_app import change_app_settings
+from salesforce_pipelines.local_org.faults import Faults
+from salesforce_pipelines.local_org.job_faults import JobFaults
+from salesforce_pipelines.local_org.late_rows import LateRows
+from salesforce_pipelines.local_org.limits import Limits
 from salesforce_pipelines.local_org.schema import Schema, load_schema
 from salesforce_pipelines.local_org.sessions import Sessions
 from salesforce_pipelines.local_org.state import State
@@ -29,12 +35,14 @@ class Settings:
         daily_api_calls: API calls allowed in 24 hours.
         app_changes: What to change in `connected_app.AppSettings` when the org is opened; the
             rest stays as the home keeps it.
+        admin_from_anywhere: Whether other machines may use the admin interface.
     """
 
     client_id: str = "local-org"
     client_secret: str = "local-org-secret"  # noqa: S105  # the documented secret of a local org
     daily_api_calls: int = DAILY_API_CALLS
     app_changes: Mapping[str, Any] = field(default_factory=dict)
+    admin_from_anywhere: bool = False
 
 
 class Org:
@@ -43,17 +51,20 @@ class Org:
     Args:
         home: The folder with `org.db`, as `building.build_home` makes it.
         settings: How it is reached.
-        clock: The server's time.
+        clock: The machine's time; the org's is moved against it as the home says.
 
     Raises:
         PipelineError: Another process serves it, or a change of the app's settings is refused.
 
     Attributes:
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
+        clock: The org's time.
+        faults: What was asked to go wrong.
         work_waits: Set, by kind of job, when there may be one to work on.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
+        self.clock = clock = MovableClock(home / "clock.json", clock)
         self.settings = settings
         self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
@@ -64,6 +75,11 @@ class Org:
             raise
         self.store = Store(home / "org.db", self.schema, clock)
         self.sessions = Sessions(self.state, self.store)
+        self.faults = Faults()
+        self.late_rows = LateRows(self.store, self.faults)
+        self.job_faults = JobFaults(self.faults, clock)
+        self.limits = Limits(clock)
+        self.call_log = CallLog(clock)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

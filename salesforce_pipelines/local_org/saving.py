@@ -8,7 +8,12 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from salesforce_pipelines.local_org.late_rows import hide_late_row
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.save_faults import (
+    refuse_delete_by_fault,
+    refuse_save_by_fault,
+)
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import Value
 
@@ -73,8 +78,11 @@ class Saving:
 
 SaveRule = Callable[[Saving], None]
 
-BEFORE_SAVE: tuple[SaveRule, ...] = ()
+BEFORE_SAVE: tuple[SaveRule, ...] = (refuse_save_by_fault,)
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
 
-AFTER_SAVE: tuple[SaveRule, ...] = ()
+BEFORE_DELETE: tuple[SaveRule, ...] = (refuse_delete_by_fault,)
+"""Rules on a record that a user deletes, not on those that are deleted with it."""
+
+AFTER_SAVE: tuple[SaveRule, ...] = (hide_late_row,)
 """What follows a written record, within the same transaction."""

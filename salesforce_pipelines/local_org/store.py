@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from salesforce_pipelines.local_org.ids import IdFactory
+from salesforce_pipelines.local_org.reader_views import ReaderViews
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 
 Value = str | int | float | None
@@ -53,6 +54,7 @@ class Store:
         self.path = path
         self.schema = schema
         self.clock = clock
+        self.reader_views = ReaderViews()
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
@@ -80,6 +82,9 @@ class Store:
         if connection is None:
             connection = self._local.connection = self._connect()
             connection.execute("PRAGMA query_only = 1")
+            self._local.views = 0
+        if self._local.views != self.reader_views.version and not connection.in_transaction:
+            self._local.views = self.reader_views.apply(connection)
         return connection
 
     @contextmanager
@@ -100,6 +105,8 @@ class Store:
             prepare(connection)
             connection.execute("PRAGMA query_only = 1")
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+            if self.reader_views.version:
+                self.reader_views.apply(connection)
             connection.text_factory = bytes
             yield connection
         finally:
@@ -162,10 +169,7 @@ def java_double(value: float | None) -> str:
 def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make the tables of an empty org; their indexes come after the first load."""
     for sobject in schema:
-        columns = ", ".join(_column(item) for item in sobject.stored_fields)
-        connection.execute(
-            f"CREATE TABLE {quoted(sobject.name)} (_n INTEGER PRIMARY KEY, {columns})"
-        )
+        create_table(connection, sobject, sobject.name)
     connection.execute("CREATE TABLE _setting (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
     connection.execute(
         "CREATE TABLE _list_view (id TEXT PRIMARY KEY, sobject TEXT, definition TEXT)"
@@ -174,6 +178,12 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
         "CREATE TABLE _ingest_progress (job_id TEXT PRIMARY KEY, rows_done INTEGER,"
         " rows_failed INTEGER, succeeded_bytes INTEGER, failed_bytes INTEGER)"
     )
+
+
+def create_table(connection: sqlite3.Connection, sobject: SObject, name: str) -> None:
+    """Make a table with the columns of an sObject."""
+    columns = ", ".join(_column(item) for item in sobject.stored_fields)
+    connection.execute(f"CREATE TABLE {quoted(name)} (_n INTEGER PRIMARY KEY, {columns})")
 
 
 def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
@@ -213,8 +223,20 @@ def _column(item: Field) -> str:
 
 def next_number(connection: sqlite3.Connection, sobject: SObject) -> int:
     """The number of the next record of an sObject; call it inside the writing transaction."""
-    row = connection.execute(f"SELECT max(_n) FROM {quoted(sobject.name)}").fetchone()
-    return max(int(row[0] or 0), FIRST_LOADED_NUMBER) + 1
+    highest, gone = connection.execute(
+        f"SELECT (SELECT max(_n) FROM {quoted(sobject.name)}),"
+        " (SELECT value FROM _setting WHERE key = ?)",
+        [f"highest number of {sobject.name}"],
+    ).fetchone()
+    return max(int(highest or 0), int(gone or 0), FIRST_LOADED_NUMBER) + 1
+
+
+def keep_numbers(connection: sqlite3.Connection, sobject: SObject) -> None:
+    """See to it that no number is given twice, before records are removed for good."""
+    connection.execute(
+        "INSERT OR REPLACE INTO _setting VALUES (?, ?)",
+        [f"highest number of {sobject.name}", str(next_number(connection, sobject) - 1)],
+    )
 
 
 def insert_statement(sobject: SObject, names: Sequence[str]) -> str:
