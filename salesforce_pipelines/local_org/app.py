@@ -4,12 +4,14 @@ import gzip
 import logging
 import re
 import tempfile
+import time
 import traceback
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -20,19 +22,33 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
-from salesforce_pipelines.local_org import bulk, pages, soap
+from salesforce_pipelines.local_org import admin, bulk, pages, soap
+from salesforce_pipelines.local_org.call_log import (
+    LoggedCall,
+    api_of,
+    client_of,
+    is_not_understood,
+    telling_names,
+)
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.connected_app import app_settings, check_api_access
+from salesforce_pipelines.local_org.disturbed_response import DisturbedResponse
 from salesforce_pipelines.local_org.errors import (
     ApiError,
     MultipleChoicesError,
     OAuthError,
     not_found,
 )
+from salesforce_pipelines.local_org.history import WRITTEN_THROUGH
 from salesforce_pipelines.local_org.job_worker import JobWorker
 from salesforce_pipelines.local_org.media_types import NotAcceptableError, check_accept
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
 from salesforce_pipelines.local_org.recycle_bin import PurgeWorker
+from salesforce_pipelines.local_org.request_faults import (
+    CutBeforeError,
+    Disturbance,
+    answer_with_faults,
+)
 from salesforce_pipelines.local_org.routes import (
     DATA_ROUTES,
     HOST_ROUTES,
@@ -78,8 +94,9 @@ def make_app(org: Org) -> Starlette:
             await run_in_threadpool(purging.join)
             org.close()
 
-    answer = org.call_log.noting(server.answer, _masked_call)
-    return Starlette(routes=[WebRoute("/{path:path}", answer, methods=_METHODS)], lifespan=lifespan)
+    return Starlette(
+        routes=[WebRoute("/{path:path}", server.answer, methods=_METHODS)], lifespan=lifespan
+    )
 
 
 class _Server:
@@ -91,19 +108,37 @@ class _Server:
     async def answer(self, request: Request) -> Response:
         """The response to any request; never a server error."""
         segments = _segments(request)
+        if segments[:1] == (admin.ROOT,):
+            return await admin.answer_admin(request, segments[1:], self._org)
+        if pages.is_page(_method(request), segments):
+            return await self._page(request, segments)
+        started = time.perf_counter()
         limit_info: dict[str, str] = {}
+        disturbance = Disturbance()
+        logged = self._org.call_log.begin(
+            request.method,
+            _masked(segments),
+            api_of(segments),
+            client_of(
+                request.headers.get("user-agent", ""),
+                request.headers.get("sforce-call-options", ""),
+            ),
+        )
         try:
-            reply = await self._reply(request, segments, limit_info)
+            reply = await self._reply(request, segments, limit_info, disturbance, logged)
         except MultipleChoicesError as choices:
             reply = Reply(choices.urls, status=300)
         except NotAcceptableError:
             reply = Reply(status=406)
         except (ApiError, OAuthError) as refusal:
             reply = Reply(refusal.body(), status=refusal.status)
+            logged.error_code = refusal.code if isinstance(refusal, ApiError) else refusal.error
             if refusal.status in (404, 405):
                 _LOG.warning("%s %s: %d", request.method, _masked(segments), refusal.status)
         except ClientDisconnect:
             return Response(status_code=400)
+        except CutBeforeError:
+            reply = Reply()
         except Exception as error:  # noqa: BLE001  # whatever goes wrong, clients get JSON
             frames = traceback.extract_tb(error.__traceback__)[-3:]
             places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
@@ -112,53 +147,97 @@ class _Server:
             )
             message = "An unexpected error occurred. The local org does not support this request."
             reply = Reply(ApiError(400, "UNKNOWN_EXCEPTION", message).body(), status=400)
+            logged.error_code = "UNKNOWN_EXCEPTION"
+            self._note_not_understood(request, segments, logged, type(error).__name__)
+        if is_not_understood(reply.status, logged.error_code, bool(logged.kind)):
+            self._note_not_understood(request, segments, logged, logged.error_code)
         _LOG.info("%s %s: %d", request.method, _masked(segments), reply.status)
-        reply.headers |= limit_info
-        return self._response(request, reply)
+        if not reply.content_type.startswith("text/html"):  # a page comes from the edge
+            reply.headers |= limit_info
+        if reply.stream is not None:
+            reply.stream = _measured(reply.stream, logged)
+        response = self._response(request, reply)
+        logged.status = 0 if disturbance.no_answer else response.status_code
+        logged.bytes = 0 if reply.stream is not None else len(response.body)
+        logged.milliseconds = round((time.perf_counter() - started) * 1000, 2)
+        self._org.call_log.end(logged)
+        if disturbance.is_any:
+            return DisturbedResponse(response, disturbance, self._org.spool)
+        return response
+
+    async def _page(self, request: Request, segments: tuple[str, ...]) -> Response:
+        if self._org.late_rows.is_any:
+            await run_in_threadpool(self._org.late_rows.catch_up)
+        call = replace(self._call(request, segments, None), body=await _body(request))
+        peer = request.client.host if request.client else ""
+        return self._response(request, await run_in_threadpool(pages.answer, call, peer))
+
+    def _call(self, request: Request, path: tuple[str, ...], version: str | None) -> Call:
+        return Call(
+            org=self._org,
+            method=_method(request),
+            path=path,
+            version=version or f"{NEWEST_VERSION}.0",
+            host=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
+            query=dict(parse_qsl(request.url.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            is_data=version is not None,
+        )
+
+    def _note_not_understood(
+        self, request: Request, segments: tuple[str, ...], logged: LoggedCall, why: str
+    ) -> None:
+        is_data = segments[:2] == ("services", "data")
+        resource = next(iter(segments[3:] if is_data else segments[:1]), None)
+        names = telling_names(
+            resource, list(request.query_params), request.query_params.get("q", "")
+        )
+        self._org.call_log.note_not_understood(logged, why, names)
 
     async def _reply(
-        self, request: Request, segments: tuple[str, ...], limit_info: dict[str, str]
+        self,
+        request: Request,
+        segments: tuple[str, ...],
+        limit_info: dict[str, str],
+        disturbance: Disturbance,
+        logged: LoggedCall,
     ) -> Reply:
         if len(str(request.url)) > _LONGEST_ADDRESS:
             raise ApiError(414, "URI_TOO_LONG", "The request URI is too long")
         version = _version(segments)
         routes, below = (DATA_ROUTES, segments[3:]) if version else (HOST_ROUTES, segments)
-        call = Call(
-            org=self._org,
-            method=_method(request),
-            path=below,
-            version=version or f"{NEWEST_VERSION}.0",
-            host=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
-            query=dict(parse_qsl(request.url.query, keep_blank_values=True)),
-            headers={name.lower(): value for name, value in request.headers.items()},
-        )
+        call = self._call(request, below, version)
+        if self._org.late_rows.is_any:
+            await run_in_threadpool(self._org.late_rows.catch_up)
+        WRITTEN_THROUGH.set(logged.api)
         if soap.is_soap(call):
-            reply = await self._soap(request, call)
-            if reply.status != 200:
-                _LOG.warning("%s %s: %d", request.method, _masked(segments), reply.status)
-            return reply
-        if pages.is_page(call.method, segments):
-            call = replace(call, body=await _body(request))
-            peer = request.client.host if request.client else ""
-            return await run_in_threadpool(pages.answer, call, peer)
+            call = replace(call, body=b"" if soap.is_too_large(call) else await _body(request))
+            answer = partial(self._soap, call, segments, logged)
+            return await answer_with_faults(call, answer, disturbance)
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
-            request.state.user_id = user_id
+            logged.user_id = user_id
         route, captured = find_route(routes, call.method, below)
         call = replace(call, captured=captured)
+        logged.kind = f"{route.method} {route.path}"
         if version:
             check_accept(call.headers.get("accept", ""))
         if route.handler is bulk.upload:
-            return await self._upload(request, call)
-        call = replace(call, body=await _body(request))
-        return await run_in_threadpool(route.handler, call)
+            answer = partial(self._upload, request, call)
+        else:
+            call = replace(call, body=await _body(request))
+            answer = partial(run_in_threadpool, route.handler, call)
+        return await answer_with_faults(call, answer, disturbance)
 
-    async def _soap(self, request: Request, call: Call) -> Reply:
+    async def _soap(self, call: Call, segments: tuple[str, ...], logged: LoggedCall) -> Reply:
         if soap.is_too_large(call):
             return soap.too_large(call)
-        call = replace(call, body=await _body(request))
-        return await run_in_threadpool(soap.answer, call, self._authenticate_envelope)
+        logged.kind = "POST services/Soap"
+        reply = await run_in_threadpool(soap.answer, call, self._authenticate_envelope)
+        if reply.status != 200:
+            _LOG.warning("%s %s: %d", call.method, _masked(segments), reply.status)
+        return reply
 
     def _authenticate_envelope(self, call: Call) -> tuple[str, str | None]:
         """The caller's user id, and the API usage, which SOAP tells in its own header."""
@@ -270,6 +349,13 @@ async def _body(request: Request) -> bytes:
         raise ApiError(400, "JSON_PARSER_ERROR", "The body is not valid gzip") from None
 
 
+async def _measured(pieces: AsyncIterator[bytes], logged: LoggedCall) -> AsyncIterator[bytes]:
+    """A stream whose length is written down as it goes."""
+    async for piece in pieces:
+        logged.bytes += len(piece)
+        yield piece
+
+
 async def _zipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A stream compressed lightly, as it goes."""
     deflate = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
@@ -278,12 +364,6 @@ async def _zipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if compressed:
             yield compressed
     yield deflate.flush()
-
-
-def _masked_call(request: Request) -> str | None:
-    """The path of an API call for the list of calls; None for a page."""
-    segments = _segments(request)
-    return None if pages.is_page(_method(request), segments) else _masked(segments)
 
 
 def _masked(segments: tuple[str, ...]) -> str:

@@ -11,6 +11,8 @@ from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.dml import external_id_field
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.jobs import DELIMITERS, LINE_ENDINGS, TERMINAL, Job, Jobs
+from salesforce_pipelines.local_org.limits import check_bulk_query_limits
+from salesforce_pipelines.local_org.request_faults import truncated_page
 from salesforce_pipelines.local_org.soql_sql import compile_query
 
 MOST_UPLOADED_BYTES = 150_000_000
@@ -35,6 +37,7 @@ def create_query_job(call: Call) -> Reply:
     asking = call.org.asking(call.user_id, operation == "queryAll")
     compiled = compile_query(text, call.schema, asking)
     bulk_query.check_bulk_query(compiled)
+    check_bulk_query_limits(call.org.limits)
     shown = {
         "operation": operation,
         "object": compiled.sobject.name,
@@ -46,6 +49,7 @@ def create_query_job(call: Call) -> Reply:
     }
     private = {"query": text, "user_id": call.user_id}
     job = Jobs(call.org).add("query", "UploadComplete", shown, private)
+    call.org.limits.bulk_query_jobs.add(1)
     call.org.work_waits["query"].set()
     return Reply(_shown(job))
 
@@ -65,6 +69,7 @@ def query_results(call: Call) -> Reply:
     most = int(wanted) if wanted.isdecimal() and int(wanted) > 0 else PAGE_RECORDS
     locator = call.query.get("locator") or None
     page = bulk_query.page(jobs, job, None if locator == "null" else locator, most)
+    page = truncated_page(call, jobs, job, page)
     headers = {
         "Sforce-Locator": page.locator or "null",
         "Sforce-NumberOfRecords": str(page.records),

@@ -112,11 +112,15 @@ class _Ingest:
                 return
             self._check_header(header)
             remaining = itertools.islice(rows, progress.done, None)
-            while chunk := list(itertools.islice(remaining, CHUNK_ROWS)):
+            while chunk := list(itertools.islice(remaining, self._chunk_rows(progress.done))):
                 if self._org.stopping.is_set() or self._jobs.is_aborted(self._job):
                     return
                 progress = self._write(header, chunk, progress, succeeded, failed)
                 self._report(progress)
+
+    def _chunk_rows(self, done: int) -> int:
+        self._org.job_faults.end_if_due(self._jobs, self._job, done)
+        return self._org.job_faults.chunk_rows(self._job, done, CHUNK_ROWS)
 
     def _progress(self) -> _Progress:
         row = (

@@ -69,6 +69,7 @@ def run_query_job(org: Org, jobs: Jobs, job: Job) -> None:
         array.array("q", [position]).tofile(offsets)
     job.private["header"] = _header(compiled, job)
     job.body["numberRecordsProcessed"] = count
+    org.limits.bulk_query_bytes.add(position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Page:
     """A piece of a job's result.
 
     Attributes:
+        first: The number of its first record.
         start: Where its first line begins in the file of lines.
         end: Where its last line ends.
         locator: What leads to the next page; None if there is none.
@@ -83,6 +85,7 @@ class Page:
 
     path: Path
     header: bytes
+    first: int
     start: int
     end: int
     records: int
@@ -96,7 +99,7 @@ def page(jobs: Jobs, job: Job, locator: str | None, max_records: int) -> Page:
         ApiError: INVALID_QUERY_LOCATOR.
     """
     total = int(job.body["numberRecordsProcessed"])
-    first = _record_number(locator)
+    first = record_number(locator)
     if first > total or (first == total and first > 0):
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
     last = min(first + max_records, total)
@@ -104,7 +107,12 @@ def page(jobs: Jobs, job: Job, locator: str | None, max_records: int) -> Page:
     start, end = _offset(offsets, first), _offset(offsets, last)
     following = encode_locator(last) if last < total else None
     header = str(job.private["header"]).encode()
-    return Page(jobs.file(job, "csv"), header, start, end, last - first, following)
+    return Page(jobs.file(job, "csv"), header, first, start, end, last - first, following)
+
+
+def line_start(jobs: Jobs, job: Job, number: int) -> int:
+    """Where the line of a finished job's record begins in its file of lines."""
+    return _offset(jobs.file(job, "offsets"), number)
 
 
 def encode_locator(record_number: int) -> str:
@@ -112,7 +120,12 @@ def encode_locator(record_number: int) -> str:
     return base64.urlsafe_b64encode(str(record_number).encode()).decode().rstrip("=")
 
 
-def _record_number(locator: str | None) -> int:
+def record_number(locator: str | None) -> int:
+    """The number of the record that a locator's page begins with.
+
+    Raises:
+        ApiError: INVALID_QUERY_LOCATOR.
+    """
     if not locator:
         return 0
     try:

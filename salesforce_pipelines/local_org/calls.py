@@ -24,6 +24,7 @@ class Call:
         path: The decoded segments after the version, such as ("sobjects", "Contact").
         captured: The segments that the route names, such as {"sobject": "Contact"}.
         version: The API version of the address, such as `62.0`.
+        is_data: Whether its address is one below `/services/data/vXX.X`.
         upload: Where a large body was put, instead of in `body`.
     """
 
@@ -38,6 +39,7 @@ class Call:
     upload: Path | None = None
     user_id: str = ""
     captured: Mapping[str, str] = field(default_factory=dict)
+    is_data: bool = True
 
     @property
     def schema(self) -> Schema:

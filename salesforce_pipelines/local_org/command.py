@@ -70,6 +70,20 @@ def serve(
         str | None,
         typer.Option(help="Username that client credentials run as; '' for nobody."),
     ] = None,
+    soap_login: Annotated[
+        bool,
+        typer.Option(
+            "--soap-login",
+            help="Allow SOAP login() up to v64, with a username and the consumer secret.",
+        ),
+    ] = False,
+    admin_from_anywhere: Annotated[
+        bool,
+        typer.Option(
+            "--admin-from-anywhere",
+            help="Let other machines see the pages and use /local-org/ too.",
+        ),
+    ] = False,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log each call, without ids and values.")
     ] = False,
@@ -85,10 +99,10 @@ def serve(
         records=partial(_generated, contacts, leads, seed),
         load=tuple(load or ()),
         settings=Settings(
-            client_id,
-            client_secret,
-            api_limit,
-            app_changes(
+            client_id=client_id,
+            client_secret=client_secret,
+            daily_api_calls=api_limit,
+            app_changes=app_changes(
                 session_seconds=session_seconds,
                 code_seconds=code_seconds,
                 callbacks=callback or None,
@@ -98,6 +112,8 @@ def serve(
                 preauthorised_users=preauthorised_user,
                 client_credentials_user=client_credentials_user,
             ),
+            soap_login=soap_login,
+            admin_from_anywhere=admin_from_anywhere,
         ),
     )
     serve_org(serving, announce=lambda line: print(line, flush=True))

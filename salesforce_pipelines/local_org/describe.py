@@ -58,14 +58,17 @@ def limits(call: Call) -> Reply:
     """`GET limits`."""
     most = call.org.settings.daily_api_calls
     left = max(0, most - call.org.state.calls_used())
-    query_jobs = call.org.state.rows("SELECT count(*) FROM job WHERE kind = 'query'")[0][0]
+    bulk = call.org.limits
+    most_jobs, most_mb = bulk.daily_bulk_query_jobs, bulk.daily_bulk_query_mb
+    query_jobs = max(0, most_jobs - bulk.bulk_query_jobs.used())
+    query_mb = max(0, most_mb - bulk.bulk_query_mb_used)
     return Reply(
         {
             "DailyApiRequests": {"Max": most, "Remaining": left},
             "DailyAsyncApexExecutions": {"Max": 250_000, "Remaining": 250_000},
             "DailyBulkApiBatches": {"Max": 15_000, "Remaining": 15_000},
-            "DailyBulkV2QueryFileStorageMB": {"Max": 976_562, "Remaining": 976_562},
-            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": max(0, 10_000 - query_jobs)},
+            "DailyBulkV2QueryFileStorageMB": {"Max": most_mb, "Remaining": query_mb},
+            "DailyBulkV2QueryJobs": {"Max": most_jobs, "Remaining": query_jobs},
             "DataStorageMB": {"Max": 10_240, "Remaining": 10_240},
             "FileStorageMB": {"Max": 10_240, "Remaining": 10_240},
             "SingleEmail": {"Max": 5_000, "Remaining": 5_000},

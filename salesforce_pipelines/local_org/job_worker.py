@@ -4,9 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from salesforce_pipelines.local_org import bulk_ingest, bulk_query
 from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.job_faults import JobFailedError
 from salesforce_pipelines.local_org.jobs import Job, Jobs
 from salesforce_pipelines.local_org.org import Org
 
@@ -29,8 +31,18 @@ class JobWorker:
     def start(self) -> None:
         """Begin to work, first on what an earlier run of the server left."""
         Jobs(self._org).delete_expired()
+        self._count_earlier_queries()
         for thread in self._threads:
             thread.start()
+
+    def _count_earlier_queries(self) -> None:
+        """Let the jobs of an earlier run of the server count against the daily limits."""
+        limits, jobs = self._org.limits, Jobs(self._org)
+        for job in jobs.all("query"):
+            made = datetime.fromisoformat(job.body["createdDate"])
+            limits.bulk_query_jobs.add(1, made)
+            if (result := jobs.file(job, "csv")).exists():
+                limits.bulk_query_bytes.add(result.stat().st_size, made)
 
     def stop(self) -> None:
         """Stop after the chunk at hand; an interrupted job goes on at the next start."""
@@ -43,12 +55,19 @@ class JobWorker:
     def _run(self, kind: str, work: Callable[[Org, Jobs, Job], None]) -> None:
         jobs = Jobs(self._org)
         while not self._org.stopping.is_set():
-            job = jobs.waiting(kind)
+            job = self._next(jobs, kind)
             if job is None:
                 self._org.work_waits[kind].wait(0.5)
                 self._org.work_waits[kind].clear()
                 continue
             self._work(jobs, job, work)
+
+    def _next(self, jobs: Jobs, kind: str) -> Job | None:
+        """The oldest job that is ready and that no fault holds."""
+        held: list[str] = []
+        while (job := jobs.waiting(kind, held)) and self._org.job_faults.holds(jobs, job):
+            held.append(job.id)
+        return job
 
     def _work(self, jobs: Jobs, job: Job, work: Callable[[Org, Jobs, Job], None]) -> None:
         if not jobs.move(job, "InProgress", ("UploadComplete", "InProgress")):
@@ -56,8 +75,11 @@ class JobWorker:
         started = time.monotonic()
         state = "JobComplete"
         try:
+            self._org.late_rows.catch_up()
             work(self._org, jobs, job)
-        except bulk_ingest.InvalidBatchError as error:
+            if not self._org.stopping.is_set():
+                self._org.job_faults.end(jobs, job)
+        except (bulk_ingest.InvalidBatchError, JobFailedError) as error:
             state, job.body["errorMessage"] = "Failed", str(error)
         except ApiError as error:
             state, job.body["errorMessage"] = "Failed", f"{error.code} : {error.message}"

@@ -1,6 +1,7 @@
 """Bulk API 2.0 jobs as the platform remembers them."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -96,12 +97,14 @@ class Jobs:
         )
         return [_job(row) for row in rows]
 
-    def waiting(self, kind: str) -> Job | None:
-        """The oldest job that is ready to be worked on."""
+    def waiting(self, kind: str, besides: Collection[str] = ()) -> Job | None:
+        """The oldest job that is ready to be worked on, besides those with certain ids."""
+        marks = ", ".join("?" for _ in besides)
         rows = self._org.state.rows(
             "SELECT id, kind, state, body FROM job WHERE kind = ?"
-            " AND state IN ('UploadComplete', 'InProgress') ORDER BY number LIMIT 1",
-            [kind],
+            f" AND state IN ('UploadComplete', 'InProgress') AND id NOT IN ({marks})"
+            " ORDER BY number LIMIT 1",
+            [kind, *besides],
         )
         return _job(rows[0]) if rows else None
 

@@ -8,9 +8,14 @@ from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.call_log import CallLog
+from salesforce_pipelines.local_org.clock import MovableClock
 from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.connected_app import change_app_settings
+from salesforce_pipelines.local_org.faults import Faults
 from salesforce_pipelines.local_org.history import open_history
+from salesforce_pipelines.local_org.job_faults import JobFaults
+from salesforce_pipelines.local_org.late_rows import LateRows
+from salesforce_pipelines.local_org.limits import Limits
 from salesforce_pipelines.local_org.page_state import PageState
 from salesforce_pipelines.local_org.save_rules import SaveRules
 from salesforce_pipelines.local_org.schema import Schema, load_schema
@@ -30,7 +35,7 @@ def is_served(version: str) -> bool:
     return number in served and (point, minor) == (".", "0")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How an org is reached.
 
@@ -42,6 +47,7 @@ class Settings:
             rest stays as the home keeps it.
         soap_login: Whether SOAP's `login()` works up to v64, with a user's name and the consumer
             secret as password; new orgs of Salesforce have it disabled.
+        admin_from_anywhere: Whether other machines may use the admin interface.
     """
 
     client_id: str = "local-org"
@@ -49,6 +55,7 @@ class Settings:
     daily_api_calls: int = DAILY_API_CALLS
     app_changes: Mapping[str, Any] = field(default_factory=dict)
     soap_login: bool = False
+    admin_from_anywhere: bool = False
 
 
 class Org:
@@ -57,7 +64,7 @@ class Org:
     Args:
         home: The folder with `org.db`, as `building.build_home` makes it.
         settings: How it is reached.
-        clock: The server's time.
+        clock: The machine's time; the org's is moved against it as the home says.
 
     Raises:
         PipelineError: Another process serves it, or a change of the app's settings is refused.
@@ -65,10 +72,13 @@ class Org:
     Attributes:
         save_rules: The rules that apply when a record is saved.
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
+        clock: The org's time.
+        faults: What was asked to go wrong.
         work_waits: Set, by kind of job, when there may be one to work on.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
+        self.clock = clock = MovableClock(home / "clock.json", clock)
         self.settings = settings
         self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
@@ -83,6 +93,10 @@ class Org:
         self.call_log = CallLog(clock)
         self.page_state = PageState()
         self.save_rules = SaveRules(self.store)
+        self.faults = Faults()
+        self.late_rows = LateRows(self.store, self.faults)
+        self.job_faults = JobFaults(self.faults, clock)
+        self.limits = Limits(clock)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
         self.spool = home / "spool"

@@ -52,7 +52,7 @@ def is_page(method: str, segments: tuple[str, ...]) -> bool:
 
 def may_see_pages(request_peer: str, settings: Settings) -> bool:
     """Whether pages answer a peer's address: only this machine's, unless anybody may."""
-    return getattr(settings, "admin_from_anywhere", False) or _is_loopback(request_peer)
+    return settings.admin_from_anywhere or _is_loopback(request_peer)
 
 
 def is_own_name(host: str) -> bool:
@@ -76,7 +76,7 @@ def _is_loopback(address: str) -> bool:
 def answer(call: Call, peer: str) -> Reply:
     """The page of a request, or a page that says why there is none."""
     settings = call.org.settings
-    anywhere = getattr(settings, "admin_from_anywhere", False)
+    anywhere = settings.admin_from_anywhere
     if not may_see_pages(peer, settings) or not (anywhere or is_own_name(call.host)):
         text = "The pages of this org answer only the machine it runs on, as localhost.\n"
         return Reply(status=403, content=text.encode(), content_type="text/plain;charset=UTF-8")
@@ -163,7 +163,7 @@ def _users(call: Call) -> dict[str, str]:
 
 
 def show_calls(call: Call) -> Reply:
-    """`/local-org/api-calls`: the last calls, filtered by API, method, user or failure."""
+    """`/lightning/setup/ApiCalls/home`: the last calls, filtered."""
     calls = call.org.call_log.newest()
     wanted = {key: call.query.get(key, "") for key in ("api", "method", "user", "failed")}
     found = [
@@ -187,7 +187,7 @@ def show_calls(call: Call) -> Reply:
 
 
 def show_jobs(call: Call) -> Reply:
-    """`/local-org/jobs`: Bulk jobs, filtered by kind, state or sObject."""
+    """`/lightning/setup/AsyncApiJobStatus/home`: Bulk jobs, filtered."""
     jobs = _jobs(call.org)
     wanted = {key: call.query.get(key, "") for key in ("kind", "state", "object", "id")}
     found = [
@@ -222,7 +222,7 @@ def _choices(values: Iterable[Any], chosen: str) -> list[str]:
 
 
 def show_asset(call: Call) -> Reply:
-    """`/local-org/pages.css` and `/local-org/pages.js`."""
+    """`/lightning/assets/pages.css` and `/lightning/assets/pages.js`."""
     name = call.path[-1].lower()
     return Reply(content=asset(name), content_type=_ASSETS[name])
 
@@ -242,9 +242,9 @@ def open_home(call: Call) -> Reply:
 
 _ROUTES: tuple[Route, ...] = (
     Route("GET", "", home),
-    *(Route("GET", f"local-org/{name}", show_asset) for name in _ASSETS),
-    Route("GET", "local-org/jobs", show_jobs),
-    Route("GET", "local-org/api-calls", show_calls),
+    *(Route("GET", f"lightning/assets/{name}", show_asset) for name in _ASSETS),
+    Route("GET", "lightning/setup/AsyncApiJobStatus/home", show_jobs),
+    Route("GET", "lightning/setup/ApiCalls/home", show_calls),
     Route("GET", "lightning", open_home),
     Route("GET", "lightning/page/home", open_home),
     Route("GET", "lightning/o/{sobject}/home", open_list),

@@ -3,8 +3,8 @@
 import array
 import itertools
 import json
+import os
 import secrets
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ def next_page(org: Org, locator: str, user_id: str, version: str) -> Record:
         cursor = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _INVALID_LOCATOR from None
+    if cursor.get("kept_at", 0) + _CURSOR_SECONDS < org.clock().timestamp():
+        raise _INVALID_LOCATOR
     size, offset, total = cursor["size"], int(offset_text), cursor["total"]
     if cursor["user_id"] != user_id or offset >= total:
         raise _INVALID_LOCATOR
@@ -126,7 +128,8 @@ def _keep_cursor(
     org: Org, text: str, user_id: str, size: int, include_deleted: bool, numbers: "array.array[int]"
 ) -> str:
     folder = org.spool / "cursors"
-    _drop_old_cursors(folder)
+    now = org.clock().timestamp()
+    _drop_old_cursors(folder, now)
     name = f"0r8{org.store.ids.record_id('0r8', secrets.randbelow(62**5))[3:]}"
     (folder / f"{name}.rows").write_bytes(numbers.tobytes())
     cursor: dict[str, Any] = {
@@ -135,13 +138,16 @@ def _keep_cursor(
         "size": size,
         "include_deleted": include_deleted,
         "total": len(numbers),
+        "kept_at": now,
     }
     (folder / f"{name}.json").write_text(json.dumps(cursor), encoding="utf-8")
+    for suffix in ("json", "rows"):
+        os.utime(folder / f"{name}.{suffix}", (now, now))
     return name
 
 
-def _drop_old_cursors(folder: Path) -> None:
-    oldest = time.time() - _CURSOR_SECONDS
+def _drop_old_cursors(folder: Path, now: float) -> None:
+    oldest = now - _CURSOR_SECONDS
     for path in itertools.islice(folder.iterdir(), 1000):
         if path.stat().st_mtime < oldest:
             path.unlink(missing_ok=True)

@@ -93,7 +93,7 @@ class RecycleBin:
         """
         records = self.deleted_with(record_id)
         for sobject, row in records:
-            self._remove(sobject, str(row["Id"]), str(row["SystemModstamp"]))
+            self.remove(sobject, str(row["Id"]), str(row["SystemModstamp"]))
         return bool(records)
 
     # Deleting
@@ -101,7 +101,7 @@ class RecycleBin:
     def _put(self, sobject: SObject, row: Row, root: str, values: dict[str, Value]) -> None:
         record_id = str(row["Id"])
         if not sobject.undeletable and sobject.deletable:
-            self._remove(sobject, record_id, self._now)
+            self.remove(sobject, record_id, self._now)
             return
         self._write(sobject, row, {"IsDeleted": 1, **values})
         self._connection.execute(
@@ -187,7 +187,7 @@ class RecycleBin:
 
     # Removing
 
-    def _remove(self, sobject: SObject, record_id: str, deleted_at: str) -> None:
+    def remove(self, sobject: SObject, record_id: str, deleted_at: str) -> None:
         """Remove the row, what belongs to it, and every lookup that leads to it."""
         table = quoted(sobject.name)
         numbers = self._connection.execute(
@@ -224,7 +224,7 @@ class RecycleBin:
             [parent_id],
         ).fetchall()
         for record_id, deleted_at in rows:
-            self._remove(child, record_id, deleted_at)
+            self.remove(child, record_id, deleted_at)
 
     # Reading
 
@@ -259,6 +259,24 @@ class RecycleBin:
             f"SELECT * FROM {quoted(sobject.name)} WHERE Id = ?", [record_id]
         ).fetchone()
         return None if row is None else dict(row)
+
+
+def empty_bin(org: Org) -> dict[str, int]:
+    """Remove every deleted record for good; how many of each sObject."""
+    removed = {}
+    with org.store.write() as connection:
+        bin_ = RecycleBin(org.schema, connection, org.store.now(), _never)
+        for sobject in org.schema:
+            if not sobject.deletable or not sobject.has_is_deleted:
+                continue
+            rows = connection.execute(
+                f"SELECT Id, SystemModstamp FROM {quoted(sobject.name)} WHERE IsDeleted = 1"
+            ).fetchall()
+            for record_id, deleted_at in rows:
+                bin_.remove(sobject, record_id, deleted_at)
+            if rows:
+                removed[sobject.name] = len(rows)
+    return removed
 
 
 def purge(org: Org) -> int:

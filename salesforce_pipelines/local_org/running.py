@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.admin_client import AdminClient
 from salesforce_pipelines.local_org.org import Settings
 
 _READY = re.compile(r"Local org ready at (http://\S+)")
@@ -28,6 +29,11 @@ class RunningOrg:
     client_secret: str
     home: Path
     process: subprocess.Popen[str]
+
+    @property
+    def admin(self) -> AdminClient:
+        """Its clock, limits and faults."""
+        return AdminClient(self.url)
 
     def stop(self) -> None:
         """Stop it cleanly; harmless if it has stopped."""

@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from salesforce_pipelines.local_org import campaign_members, history, stage_history
 from salesforce_pipelines.local_org.assignment_rules import assign_owner
 from salesforce_pipelines.local_org.duplicate_rules import check_duplicate_rules
+from salesforce_pipelines.local_org.late_rows import hide_late_row
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, Org
 from salesforce_pipelines.local_org.record_locks import check_parent_locks
+from salesforce_pipelines.local_org.save_faults import (
+    refuse_delete_by_fault,
+    refuse_save_by_fault,
+)
 from salesforce_pipelines.local_org.schema import SObject
 from salesforce_pipelines.local_org.store import Value, insert_statement, next_number
 from salesforce_pipelines.local_org.validation_rules import (
@@ -136,15 +141,20 @@ def apply_org_rules(saving: Saving) -> None:
             rule(saving)
 
 
-BEFORE_SAVE: tuple[SaveRule, ...] = (apply_org_rules,)
+BEFORE_SAVE: tuple[SaveRule, ...] = (apply_org_rules, refuse_save_by_fault)
 """Rules on a record whose values are valid, in the order of Salesforce's order of execution."""
 
-BEFORE_DELETE: tuple[SaveRule, ...] = (check_parent_locks, run_delete_triggers)
+BEFORE_DELETE: tuple[SaveRule, ...] = (
+    check_parent_locks,
+    run_delete_triggers,
+    refuse_delete_by_fault,
+)
 """Rules on a record that is about to be deleted."""
 
 AFTER_SAVE: tuple[SaveRule, ...] = (
     history.follow_saved,
     stage_history.follow_saved,
     campaign_members.follow_saved,
+    hide_late_row,
 )
 """What follows a written record, within the same transaction."""

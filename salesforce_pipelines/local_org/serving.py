@@ -15,6 +15,7 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.app import make_app
 from salesforce_pipelines.local_org.building import GeneratedRecords, build_home
 from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
+from salesforce_pipelines.local_org.disturbed_response import with_transport
 from salesforce_pipelines.local_org.header_names import SalesforceHeaderNames
 from salesforce_pipelines.local_org.org import Org, Settings
 
@@ -114,7 +115,7 @@ class _AnnouncingServer(uvicorn.Server):
 def _run(org: Org, listener: socket.socket, ready: Callable[[], None]) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
-        make_app(org),
+        with_transport(make_app(org)),
         http=SalesforceHeaderNames,
         access_log=False,
         log_config=None,

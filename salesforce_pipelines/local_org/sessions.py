@@ -159,6 +159,13 @@ class Sessions:
             return True
         return self._delete_sessions("token = ?", token) > 0
 
+    def end(self, token: str | None = None) -> int:
+        """End the session of an access token, or every session; how many there were.
+
+        Refresh tokens stay valid.
+        """
+        return self._delete_sessions("? IN ('', token)", token or "")
+
     def _used(self, token: str, now: float, lifetime: float) -> tuple[Session, float] | None:
         """A session whose use is written down; None if it is not there or has expired."""
         with self._lock:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from salesforce_pipelines.local_org.ids import IdFactory
+from salesforce_pipelines.local_org.reader_views import ReaderViews
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 
 Value = str | int | float | None
@@ -67,6 +68,7 @@ class Store:
         self.path = path
         self.schema = schema
         self.clock = clock
+        self.reader_views = ReaderViews()
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
@@ -97,6 +99,9 @@ class Store:
         if connection is None:
             connection = self._local.connection = self._connect()
             connection.execute("PRAGMA query_only = 1")
+            self._local.views = 0
+        if self._local.views != self.reader_views.version and not connection.in_transaction:
+            self._local.views = self.reader_views.apply(connection)
         return connection
 
     @contextmanager
@@ -120,6 +125,8 @@ class Store:
             prepare(connection)
             connection.execute("PRAGMA query_only = 1")
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+            if self.reader_views.version:
+                self.reader_views.apply(connection)
             connection.text_factory = bytes
             yield connection
         finally:
@@ -213,12 +220,8 @@ def java_double(value: float | None) -> str:
 def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make the tables of an empty org; their indexes come after the first load."""
     for sobject in schema:
-        if sobject.is_history:
-            continue
-        columns = ", ".join(_column(item) for item in sobject.stored_fields)
-        connection.execute(
-            f"CREATE TABLE {quoted(sobject.name)} (_n INTEGER PRIMARY KEY, {columns})"
-        )
+        if not sobject.is_history:
+            create_table(connection, sobject, sobject.name)
     connection.execute("CREATE TABLE _setting (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
     connection.execute(
         "CREATE TABLE _list_view (id TEXT PRIMARY KEY, sobject TEXT, definition TEXT)"
@@ -229,6 +232,12 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     )
     for statement in _RECYCLE_BIN:
         connection.execute(statement)
+
+
+def create_table(connection: sqlite3.Connection, sobject: SObject, name: str) -> None:
+    """Make a table with the columns of an sObject."""
+    columns = ", ".join(_column(item) for item in sobject.stored_fields)
+    connection.execute(f"CREATE TABLE {quoted(name)} (_n INTEGER PRIMARY KEY, {columns})")
 
 
 def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:

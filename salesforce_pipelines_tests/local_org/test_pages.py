@@ -85,7 +85,12 @@ def test_home_tells_what_the_org_is(api: Api, reader: Reader, org: RunningOrg) -
 
 def test_pages_are_no_api_calls_and_need_no_session(api: Api, reader: Reader) -> None:
     before = api.get("limits")["DailyApiRequests"]["Remaining"]
-    for path in ("/", "/lightning/o/Contact/list", "/local-org/jobs", "/local-org/api-calls"):
+    for path in (
+        "/",
+        "/lightning/o/Contact/list",
+        "/lightning/setup/AsyncApiJobStatus/home",
+        "/lightning/setup/ApiCalls/home",
+    ):
         assert "Sforce-Limit-Info" not in reader.get(path).headers
     assert api.get("limits")["DailyApiRequests"]["Remaining"] == before - 1
 
@@ -95,13 +100,13 @@ def test_calls_are_listed_without_ids_and_values(api: Api, reader: Reader) -> No
     record_id = api.create("Contact", LastName=name)
     api.get("query", q=f"SELECT Id FROM Contact WHERE LastName = '{name}'")
     api.get("query", status=400, q="SELECT Nope FROM Contact")
-    page = reader.page("/local-org/api-calls?api=REST&failed=1")
+    page = reader.page("/lightning/setup/ApiCalls/home?api=REST&failed=1")
     rows = page.xpath("//tbody/tr")
     assert text(rows[0].xpath("td")[2]) == "GET /services/data/v62.0/query"
     assert text(rows[0].xpath("td")[3]) == "400"
     assert text(rows[0].xpath("td")[6]) == "Integration User"
     assert all(int(text(row.xpath("td")[3])) >= 400 for row in rows)
-    everything = reader.get("/local-org/api-calls").text
+    everything = reader.get("/lightning/setup/ApiCalls/home").text
     assert name not in everything
     assert record_id not in everything
 
@@ -111,13 +116,20 @@ def test_jobs_are_listed_with_state_and_counts(api: Api, reader: Reader) -> None
     body = {"operation": "query", "query": "SELECT Id FROM Contact"}
     job = api.send("POST", "jobs/query", body, 200)
     done = api.finished("query", job["id"])
-    page = reader.page(f"/local-org/jobs?id={job['id']}")
+    page = reader.page(f"/lightning/setup/AsyncApiJobStatus/home?id={job['id']}")
     (row,) = page.xpath("//tbody/tr")
     cells = [text(cell) for cell in row]
     assert cells[:4] == [job["id"], "query", "Contact", "JobComplete"]
     assert cells[4] == f"{done['numberRecordsProcessed']:,}"
     assert "SELECT Id FROM Contact" in text(page.body)
-    assert listed(reader.page("/local-org/jobs?state=Aborted&kind=query&object=Nothing")) == []
+    assert (
+        listed(
+            reader.page(
+                "/lightning/setup/AsyncApiJobStatus/home?state=Aborted&kind=query&object=Nothing"
+            )
+        )
+        == []
+    )
 
 
 # Records
@@ -182,7 +194,7 @@ def test_hostile_values_stay_texts(api: Api, reader: Reader) -> None:
         "/",
     ):
         page = reader.page(path)
-        assert [s.get("src") for s in page.xpath("//script")] == ["/local-org/pages.js"]
+        assert [s.get("src") for s in page.xpath("//script")] == ["/lightning/assets/pages.js"]
         assert not page.xpath("//img")
         assert not page.xpath('//*[@*[starts-with(name(), "on")]]')
         targets = page.xpath("//a/@href")
@@ -429,7 +441,7 @@ def test_what_nobody_may_change_is_no_form(api: Api, reader: Reader) -> None:
 # Who may see them
 
 
-@pytest.mark.parametrize("path", ["/", "/lightning/o/Contact/list", "/local-org/pages.css"])
+@pytest.mark.parametrize("path", ["/", "/lightning/o/Contact/list", "/lightning/assets/pages.css"])
 def test_pages_forbid_what_they_do_not_need(reader: Reader, path: str) -> None:
     for method in ("GET", "HEAD"):
         answer = reader.session.request(method, f"{reader.url}{path}", timeout=10)

@@ -1,0 +1,156 @@
+"""The admin interface below `/local-org/`: what Salesforce cannot be asked for.
+
+To add something, write a handler `AdminCall -> value` and a line in `ADMIN_ROUTES`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from salesforce_pipelines.local_org import admin_handlers
+from salesforce_pipelines.local_org.admin_access import check_access
+from salesforce_pipelines.local_org.admin_calls import AdminCall, AdminError, AdminHandler
+from salesforce_pipelines.local_org.org import Org
+
+ROOT = "local-org"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRoute:
+    """Which handler answers a method and path; `{name}` captures a part.
+
+    Attributes:
+        path: Below `/local-org/`.
+        doc: One line for who asks what there is.
+    """
+
+    method: str
+    path: str
+    doc: str
+    handler: AdminHandler
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """What the path's names capture; None if it does not fit."""
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        found = re.fullmatch(pattern, path)
+        return found.groupdict() if found else None
+
+
+def list_routes(call: AdminCall) -> dict[str, Any]:
+    """What there is."""
+    return {
+        "about": "Limits, faults and the clock of this local org. Send changes as JSON.",
+        "routes": [
+            {"method": route.method, "path": f"/{ROOT}/{route.path}", "does": route.doc}
+            for route in ADMIN_ROUTES
+        ],
+    }
+
+
+ADMIN_ROUTES: tuple[AdminRoute, ...] = (
+    AdminRoute("GET", "", "what there is", list_routes),
+    AdminRoute("GET", "clock", "the org's time", admin_handlers.read_clock),
+    AdminRoute(
+        "PATCH",
+        "clock",
+        "move it: move_by_seconds, offset_seconds or now; frozen: true stops it",
+        admin_handlers.change_clock,
+    ),
+    AdminRoute("GET", "limits", "limits of 24 hours and their use", admin_handlers.read_limits),
+    AdminRoute("PATCH", "limits", "change any of these numbers", admin_handlers.change_limits),
+    AdminRoute(
+        "GET", "fault-kinds", "the kinds of fault and their keys", admin_handlers.list_fault_kinds
+    ),
+    AdminRoute("GET", "faults", "the faults and how often they struck", admin_handlers.list_faults),
+    AdminRoute("POST", "faults", "ask for a fault; kind is required", admin_handlers.add_fault),
+    AdminRoute("DELETE", "faults", "withdraw every fault", admin_handlers.delete_faults),
+    AdminRoute("GET", "faults/{id}", "one fault", admin_handlers.read_fault),
+    AdminRoute("DELETE", "faults/{id}", "withdraw one fault", admin_handlers.delete_fault),
+    AdminRoute("POST", "sessions/expire", "end every session", admin_handlers.expire_sessions),
+    AdminRoute(
+        "POST",
+        "recycle-bin/empty",
+        "remove deleted records for good",
+        admin_handlers.empty_recycle_bin,
+    ),
+    AdminRoute(
+        "GET", "calls", "the newest API calls (?limit=), counts by kind", admin_handlers.list_calls
+    ),
+    AdminRoute("GET", "jobs", "the Bulk jobs", admin_handlers.list_jobs),
+    AdminRoute(
+        "GET",
+        "not-understood",
+        "distinct requests that were not understood",
+        admin_handlers.list_not_understood,
+    ),
+    AdminRoute(
+        "DELETE",
+        "not-understood",
+        "begin that list anew",
+        admin_handlers.forget_not_understood,
+    ),
+)
+"""What is answered below `/local-org/`."""
+
+
+async def answer_admin(request: Request, parts: tuple[str, ...], org: Org) -> Response:
+    """The response to a request below `/local-org/`.
+
+    Args:
+        parts: The decoded parts of its path below that.
+    """
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    peer = request.client.host if request.client else None
+    try:
+        check_access(
+            request.method, headers, peer, request.url.scheme, org.settings.admin_from_anywhere
+        )
+        route, captured = _route(request.method, "/".join(parts))
+        call = AdminCall(
+            org=org,
+            captured=captured,
+            query=dict(parse_qsl(request.url.query)),
+            body=_json_object(await request.body()),
+        )
+        status, answer = 200, await run_in_threadpool(route.handler, call)
+    except AdminError as refusal:
+        status, answer = refusal.status, {"error": refusal.message}
+    content = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return Response(
+        b"" if request.method == "HEAD" else content,
+        status,
+        {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        "application/json",
+    )
+
+
+def _route(method: str, path: str) -> tuple[AdminRoute, dict[str, str]]:
+    fitting = [
+        (route, captured) for route in ADMIN_ROUTES if (captured := route.match(path)) is not None
+    ]
+    if not fitting:
+        raise AdminError(f"There is no such address; GET /{ROOT}/ says what there is", 404)
+    for route, captured in fitting:
+        if route.method == ("GET" if method == "HEAD" else method):
+            return route, captured
+    allowed = ", ".join(route.method for route, _ in fitting)
+    raise AdminError(f"This address takes only {allowed}", 405)
+
+
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise AdminError(
+            f"The body is not JSON: line {error.lineno}, column {error.colno}"
+        ) from None
+    if not isinstance(value, dict):
+        raise AdminError("The body must be a JSON object, such as {}")
+    return value
