@@ -9,6 +9,7 @@ from salesforce_pipelines.local_org.dml import Outcome, Writer, external_id_fiel
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
 from salesforce_pipelines.local_org.field_values import from_json
 from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.query_columns import query_columns
 from salesforce_pipelines.local_org.records import (
     Record,
     RecordShaper,
@@ -43,8 +44,11 @@ def _query(call: Call, include_deleted: bool) -> Reply:
     text = call.query.get("q")
     if not text:
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    if call.flag("columns"):
+        asking = call.org.asking(call.user_id, include_deleted)
+        return Reply(query_columns(compile_query(text, call.org.schema, asking)))
     size = call.option("sforce-query-options", "batchSize") or str(query.LARGEST_PAGE)
-    batch = int(size) if size.isdecimal() else query.LARGEST_PAGE
+    batch = int(size[:9]) if size.isdecimal() else query.LARGEST_PAGE
     return Reply(
         query.first_page(call.org, text, call.user_id, call.version, batch, include_deleted)
     )
