@@ -16,6 +16,7 @@ from salesforce_pipelines.local_org.compiled_query import Column, CompiledQuery
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.jobs import Job, Jobs
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.soql_literals import TEXT_TYPES
 from salesforce_pipelines.local_org.soql_sql import compile_query
 
 _FETCH_ROWS = 1_000
@@ -36,6 +37,7 @@ def check_bulk_query(compiled: CompiledQuery) -> None:
         (compiled.is_count or compiled.is_aggregate, "An aggregate query"),
         (compiled.has_offset, "OFFSET"),
         (bool(compiled.children), "A nested query"),
+        (any(column.branches for column in compiled.columns), "TYPEOF"),
     ):
         if found:
             raise ApiError(400, "API_ERROR", f"{what} is not supported by the Bulk API")
@@ -178,7 +180,7 @@ def _line_sql(compiled: CompiledQuery, job: Job) -> str:
 
 
 def _may_hold_quotes(column: Column) -> bool:
-    return column.type in ("string", "textarea", "email", "phone", "url", "picklist", "anyType")
+    return column.type in TEXT_TYPES or column.type == "anyType"
 
 
 def _cell_sql(column: Column) -> str:
@@ -188,6 +190,8 @@ def _cell_sql(column: Column) -> str:
         return f"CASE {sql} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE '' END"
     if column.type == "datetime":
         return f"ifnull({sql} || '.000Z', '')"
+    if column.type == "time":
+        return f"ifnull({sql} || 'Z', '')"
     if column.type in ("double", "currency", "percent"):
         return (
             f"CASE WHEN {sql} IS NULL THEN ''"

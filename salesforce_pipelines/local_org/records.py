@@ -24,10 +24,15 @@ def _rest_any(value: Value | bytes) -> Any:
     return value == b"true" if isinstance(value, bytes) else value
 
 
+def _rest_time(value: str) -> str:
+    return value + "Z"
+
+
 _SHOWN: dict[str, Callable[[Any], Any]] = {
     "datetime": rest_datetime,
     "boolean": _rest_boolean,
     "anyType": _rest_any,
+    "time": _rest_time,
 }
 
 
@@ -40,7 +45,7 @@ class RecordShaper:
     def __init__(self, compiled: CompiledQuery, version: str) -> None:
         self._compiled = compiled
         self._version = version
-        self._expressions: list[str] = []
+        self._expressions: dict[str, int] = {}
         self._setters: list[Callable[[Record, Sequence[Value]], None]] = []
         self._own_id = 0
         parents = {parent.path: parent for parent in compiled.parents}
@@ -78,29 +83,29 @@ class RecordShaper:
         return {"type": sobject, "url": url}
 
     def _position(self, sql: str) -> int:
-        if sql in self._expressions:
-            return self._expressions.index(sql)
-        self._expressions.append(sql)
-        return len(self._expressions) - 1
+        return self._expressions.setdefault(sql, len(self._expressions))
 
     def _parent_setter(self, parent: Parent) -> Callable[[Record, Sequence[Value]], None]:
-        at, path = self._position(parent.id_sql), parent.path
+        at, path, shown = self._position(parent.id_sql), parent.path, parent.shown_type
+        names = parent.sobjects
 
         def set_parent(record: Record, row: Sequence[Value]) -> None:
             holder = _holder(record, path)
             if holder is not None:
                 record_id = row[at]
-                holder[path[-1]] = (
-                    {"attributes": self._attributes(parent.sobject, record_id)}
-                    if record_id is not None
-                    else None
-                )
+                if record_id is None:
+                    holder[path[-1]] = None
+                    return
+                attributes = self._attributes(names[str(record_id)[:3]], record_id)
+                holder[path[-1]] = {"attributes": {**attributes, "type": shown}}
 
         return set_parent
 
     def _column_setter(self, column: Column) -> Callable[[Record, Sequence[Value]], None]:
         if column.compound:
             return self._compound_setter(column)
+        if column.type == "typeof":
+            return self._typeof_setter(column)
         at, show, path, key = (
             self._position(column.sql),
             _SHOWN.get(column.type),
@@ -132,6 +137,32 @@ class RecordShaper:
 
         return set_compound
 
+    def _typeof_setter(self, column: Column) -> Callable[[Record, Sequence[Value]], None]:
+        """Shows of a polymorphic parent what TYPEOF asks for where it is of that sObject."""
+        at = self._position(column.sql)
+        branches = [
+            (branch.key_prefix, [self._column_setter(item) for item in branch.columns])
+            for branch in column.branches
+        ]
+
+        def set_typeof(record: Record, row: Sequence[Value]) -> None:
+            holder = _holder(record, column.path)
+            if holder is None:
+                return
+            record_id = str(row[at] or "")
+            fitting = (item for item in branches if item[0] in (None, record_id[:3]))
+            chosen = next(fitting, None) if record_id else None
+            if chosen is None:
+                holder[column.path[-1]] = None
+                return
+            sobject = column.sobjects[record_id[:3]]
+            shown: Record = {"attributes": self._attributes(sobject, record_id)}
+            for setter in chosen[1]:
+                setter(shown, row)
+            holder[column.path[-1]] = shown
+
+        return set_typeof
+
 
 def _holder(record: Record, path: tuple[str, ...]) -> Record | None:
     """The nested record that a path's last key belongs to; None where a parent is missing."""
@@ -142,7 +173,8 @@ def _holder(record: Record, path: tuple[str, ...]) -> Record | None:
 
 
 def _component(field_name: str) -> str:
-    """The key of an address component: `MailingPostalCode` is its `postalCode`."""
+    """The key of a component: `MailingPostalCode` is its address's `postalCode`."""
+    name = field_name.lower().removesuffix("__s")
     for key in (
         "city",
         "country",
@@ -153,7 +185,7 @@ def _component(field_name: str) -> str:
         "state",
         "street",
     ):
-        if field_name.lower().endswith(key.lower()):
+        if name.endswith(key.lower()):
             return key
     return field_name
 

@@ -16,6 +16,7 @@ from salesforce_pipelines.local_org.errors import (
     not_found,
 )
 from salesforce_pipelines.local_org.ids import is_id, to_18
+from salesforce_pipelines.local_org.query_columns import query_columns
 from salesforce_pipelines.local_org.records import (
     Record,
     RecordShaper,
@@ -56,8 +57,11 @@ def next_query_page(call: Call) -> Reply:
 
 def _query(call: Call, include_deleted: bool) -> Reply:
     text = _query_text(call)
+    if call.flag("columns"):
+        asking = call.org.asking(call.user_id, include_deleted)
+        return Reply(query_columns(compile_query(text, call.schema, asking)))
     size = call.option("sforce-query-options", "batchSize") or str(query.LARGEST_PAGE)
-    batch = int(size) if size.isdecimal() else query.LARGEST_PAGE
+    batch = int(size[:9]) if size.isdecimal() else query.LARGEST_PAGE
     return Reply(
         query.first_page(call.org, text, call.user_id, call.version, batch, include_deleted)
     )

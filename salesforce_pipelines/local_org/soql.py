@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
-from lark.exceptions import VisitError
+from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken
 
 from salesforce_pipelines.local_org.errors import ApiError
 
 LONGEST_QUERY = 100_000
+_LARGEST_WINDOW = 2**31 - 1
+_SHOWN_CHARACTERS = 40
+_MODES = ("SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE")
+_PURPOSES = ("VIEW", "REFERENCE", "UPDATE")
+# What the language uses in other places; the lexer knows no other character by itself.
+_PUNCTUATION = frozenset("*+-/=<>()[],.;:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,17 @@ class FieldPath:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function of a field, or of nothing: `COUNT()`, `toLabel(Status)`, `FIELDS(ALL)`."""
+    """A function of fields and values, or of nothing: `COUNT()`, `toLabel(Status)`."""
 
     name: str
-    argument: "FieldPath | Call | None"
+    arguments: "tuple[FieldPath | Call | Literal, ...]"
     place: Place
+
+    @property
+    def argument(self) -> "FieldPath | Call | None":
+        """Its only argument, when that is a field or a function."""
+        only = self.arguments[0] if len(self.arguments) == 1 else None
+        return None if isinstance(only, Literal) else only
 
 
 Operand = FieldPath | Call
@@ -46,7 +57,7 @@ class Literal:
     """A value written in the query.
 
     Attributes:
-        kind: string, number, boolean, null, date, datetime or range.
+        kind: string, number, boolean, null, date, datetime, time or range.
         text: As written; strings without quotes but with their escapes.
     """
 
@@ -115,6 +126,36 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeBranch:
+    """The fields that TYPEOF asks for where the record is of one sObject."""
+
+    sobject: str
+    place: Place
+    fields: tuple[FieldPath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOf:
+    """`TYPEOF Owner WHEN User THEN Email ELSE Name END`.
+
+    Attributes:
+        otherwise: The fields of ELSE; None without one.
+    """
+
+    relationship: FieldPath
+    branches: tuple[TypeBranch, ...]
+    otherwise: tuple[FieldPath, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One entry of FROM: an sObject, a relationship, or a path from an alias to a parent."""
+
+    path: FieldPath
+    alias: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ordering:
     """One key of ORDER BY; nulls_first is None where the query leaves it open."""
 
@@ -125,67 +166,126 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A parsed query, or a query within one."""
+    """A parsed query, or a query within one.
 
-    selected: tuple["Selected | Query", ...]
-    sobject: str
-    sobject_place: Place
-    alias: str | None
-    scope: str | None
-    where: Condition | None
-    group_by: tuple[Operand, ...]
-    having: Condition | None
-    order_by: tuple[Ordering, ...]
-    limit: int | None
-    offset: int | None
+    Attributes:
+        joined: Parents that FROM gives an alias: `FROM Contact c, c.Account a`.
+    """
+
+    selected: tuple["Selected | TypeOf | Query", ...]
+    source: Source
+    joined: tuple[Source, ...] = ()
+    scope: str | None = None
+    where: Condition | None = None
+    group_by: tuple[Operand, ...] = ()
+    having: Condition | None = None
+    order_by: tuple[Ordering, ...] = ()
+    limit: int | None = None
+    offset: int | None = None
 
 
 def parse(text: str) -> Query:
     """The syntax tree of a query.
 
     Raises:
-        ApiError: MALFORMED_QUERY, with the place in the text.
+        ApiError: MALFORMED_QUERY, with the place in the text; QUERY_TOO_COMPLICATED.
     """
     if len(text) > LONGEST_QUERY:
         raise ApiError(
             400, "QUERY_TOO_COMPLICATED", "Query is too long: more than 100,000 characters"
         )
     try:
-        query = cast(Query, _parser().parse(text))
+        return cast(Query, _parser().parse(text))
     except UnexpectedCharacters as error:
-        found = text[error.pos_in_stream : (error.pos_in_stream or 0) + 1]
-        _malformed(text, Place(error.line, error.column), f"unexpected token: '{found}'")
-    except UnexpectedEOF:
-        _malformed(text, _end(text), "unexpected token: '<EOF>'")
+        raise _unreadable(text, Place(error.line, error.column), error.pos_in_stream or 0) from None
     except UnexpectedToken as error:
         if error.token.type == "$END":
-            _malformed(text, _end(text), "unexpected token: '<EOF>'")
-        _malformed(text, Place(error.line, error.column), f"unexpected token: '{error.token}'")
-    except VisitError as error:
-        if isinstance(error.orig_exc, ApiError):
-            raise error.orig_exc from None
-        raise
-    return query
+            raise unexpected(text, _end(text), "<EOF>") from None
+        raise unexpected(text, Place(error.line, error.column), str(error.token)) from None
+    except _MisplacedError as error:
+        raise unexpected(text, error.place, error.token) from None
+    except _WrongError as error:
+        raise positioned("MALFORMED_QUERY", text, error.place, error.message) from None
 
 
 def positioned(code: str, text: str, place: Place, message: str) -> ApiError:
-    """A refusal of a query that points at the place in its text."""
+    """A refusal of a query that points at the place in its text.
+
+    Recorded answers show whole words of the line, some 40 characters to either side.
+    """
     lines = text.split("\n")
     line = lines[place.row - 1] if place.row <= len(lines) else ""
-    start = max(0, place.column - 41)
-    shown = line[start : place.column + 40]
-    caret = " " * (place.column - 1 - start) + "^"
+    at = max(0, place.column - 1)
+    start = _word_start(line, at - _SHOWN_CHARACTERS, at)
+    end = _word_end(line, at + _SHOWN_CHARACTERS, at)
+    caret = " " * (at - start) + "^"
     where = f"ERROR at Row:{place.row}:Column:{place.column}"
-    return ApiError(400, code, f"\n{shown}\n{caret}\n{where}\n{message}")
+    return ApiError(400, code, f"\n{line[start:end]}\n{caret}\n{where}\n{message}")
 
 
-def _malformed(text: str, place: Place, message: str) -> NoReturn:
-    raise positioned("MALFORMED_QUERY", text, place, message) from None
+def unexpected(text: str, place: Place, token: str) -> ApiError:
+    """The refusal of a token that cannot stand where it does.
+
+    Recorded answers count the column of an unexpected token from 0, that of a wrong field from 1.
+    """
+    place = Place(place.row, place.column - 1)
+    return positioned("MALFORMED_QUERY", text, place, f"unexpected token: '{token}'")
+
+
+def _unreadable(text: str, place: Place, at: int) -> ApiError:
+    """The refusal of a character that begins no token."""
+    character = text[at : at + 1]
+    if character == ":":
+        message = "Bind variables only allowed in Apex code"
+        return positioned("MALFORMED_QUERY", text, place, message)
+    if character in _PUNCTUATION:
+        return unexpected(text, place, character)
+    if character == "'":
+        end = _end(text)
+        where = Place(end.row, end.column - 1)
+        what = "mismatched character '<EOF>' expecting " + "'" * 3
+    else:
+        where = Place(place.row, place.column - 1)
+        what = f"no viable alternative at character '{character}'"
+    message = f"line {where.row}:{where.column} {what}"
+    return positioned("MALFORMED_QUERY", text, where, message)
+
+
+def _word_start(line: str, at: int, least: int) -> int:
+    """Where the first word begins that begins at a place or after it."""
+    if at <= 0:
+        return 0
+    space = line.find(" ", at - 1, least)
+    return at if space < 0 else space + 1
+
+
+def _word_end(line: str, at: int, least: int) -> int:
+    """Where the last word ends that ends at a place or before it."""
+    if at >= len(line):
+        return len(line)
+    space = line.rfind(" ", least, at + 1)
+    return at if space < 0 else space
 
 
 def _end(text: str) -> Place:
     lines = text.split("\n")
     return Place(len(lines), len(lines[-1]) + 1)
+
+
+class _MisplacedError(Exception):
+    """A token that the grammar lets through but SOQL does not."""
+
+    def __init__(self, token: Token) -> None:
+        super().__init__(str(token))
+        self.token, self.place = str(token), _place(token)
+
+
+class _WrongError(Exception):
+    """Something else that the grammar lets through."""
+
+    def __init__(self, token: Token, message: str) -> None:
+        super().__init__(message)
+        self.message, self.place = message, _place(token)
 
 
 class _TreeBuilder(Transformer[Token, Query]):
@@ -195,13 +295,11 @@ class _TreeBuilder(Transformer[Token, Query]):
         return children[0]
 
     def query(self, children: list[Any]) -> Query:
-        *selected, source, scope, where, _, group, having, order, limit, offset, _ = children
-        (name, place), alias = source
+        *selected, sources, scope, where, _, group, having, order, limit, offset, _, _ = children
         return Query(
             selected=tuple(selected),
-            sobject=name,
-            sobject_place=place,
-            alias=alias,
+            source=sources[0],
+            joined=sources[1:],
             scope=scope,
             where=where,
             group_by=group,
@@ -211,6 +309,10 @@ class _TreeBuilder(Transformer[Token, Query]):
             offset=offset,
         )
 
+    def inner_query(self, children: list[Any]) -> Query:
+        *selected, sources, scope, where = children
+        return Query(tuple(selected), sources[0], sources[1:], scope, where)
+
     def selected(self, children: list[Any]) -> Selected:
         operand, alias = children
         return Selected(operand, alias and str(alias))
@@ -218,12 +320,43 @@ class _TreeBuilder(Transformer[Token, Query]):
     def child_query(self, children: list[Query]) -> Query:
         return children[0]
 
-    def source(self, children: list[Any]) -> tuple[tuple[str, Place], str | None]:
+    def type_of(self, children: list[Any]) -> TypeOf:
+        name, *branches, otherwise = children
+        return TypeOf(_path(name), tuple(branches), otherwise)
+
+    def type_branch(self, children: list[Any]) -> TypeBranch:
+        name, *fields = children
+        return TypeBranch(str(name), _place(name), tuple(fields))
+
+    def type_default(self, children: list[FieldPath]) -> tuple[FieldPath, ...]:
+        return tuple(children)
+
+    def path(self, children: list[Token]) -> FieldPath:
+        return _path(children[0])
+
+    def sources(self, children: list[Source]) -> tuple[Source, ...]:
+        return tuple(children)
+
+    def source(self, children: list[Any]) -> Source:
         name, alias = children
-        return (str(name), _place(name)), alias and str(alias)
+        return Source(_path(name), alias and str(alias))
 
     def scope(self, children: list[Token | None]) -> str | None:
         return children[0] and str(children[0])
+
+    def with_clause(self, children: list[Token | None]) -> None:
+        if children[0] and children[0].upper() not in _MODES:
+            raise _MisplacedError(children[0])
+
+    def for_clause(self, children: list[Token]) -> None:
+        for name in children:
+            if name.upper() not in _PURPOSES:
+                raise _MisplacedError(name)
+
+    def all_rows(self, children: list[Token | None]) -> None:
+        if children[0]:
+            # [?] The words in which Apex refuses it; `queryAll` is its counterpart in REST.
+            raise _WrongError(children[0], "ALL ROWS not allowed in this context")
 
     def where(self, children: list[Condition | None]) -> Condition | None:
         return children[0]
@@ -242,7 +375,15 @@ class _TreeBuilder(Transformer[Token, Query]):
         return Ordering(operand, direction is not None and direction.upper() == "DESC", first)
 
     def limit(self, children: list[Token | None]) -> int | None:
-        return None if children[0] is None else int(children[0])
+        token = children[0]
+        if token is None:
+            return None
+        if not token.isdecimal():
+            raise _MisplacedError(token)
+        # [?] No recorded answer; larger numbers fit no counter.
+        if len(token) > len(str(_LARGEST_WINDOW)) or int(token) > _LARGEST_WINDOW:
+            raise _WrongError(token, f"numeric value out of range: {token}")
+        return int(token)
 
     offset = limit
 
@@ -277,11 +418,11 @@ class _TreeBuilder(Transformer[Token, Query]):
         )
 
     def field(self, children: list[Token]) -> FieldPath:
-        return FieldPath(tuple(children[0].split(".")), _place(children[0]))
+        return _path(children[0])
 
     def call(self, children: list[Any]) -> Call:
-        name, argument = children
-        return Call(str(name), argument, _place(name))
+        name, *arguments = children
+        return Call(str(name), tuple(item for item in arguments if item), _place(name))
 
     def string(self, children: list[Token]) -> Literal:
         return _string(children[0])
@@ -295,6 +436,9 @@ class _TreeBuilder(Transformer[Token, Query]):
     def date(self, children: list[Token]) -> Literal:
         return _literal("date", children[0])
 
+    def time(self, children: list[Token]) -> Literal:
+        return _literal("time", children[0])
+
     def boolean(self, children: list[Token]) -> Literal:
         return _literal("boolean", children[0])
 
@@ -307,6 +451,10 @@ class _TreeBuilder(Transformer[Token, Query]):
 
 def _place(token: Token) -> Place:
     return Place(token.line or 1, token.column or 1)
+
+
+def _path(token: Token) -> FieldPath:
+    return FieldPath(tuple(token.split(".")), _place(token))
 
 
 def _literal(kind: str, token: Token) -> Literal:

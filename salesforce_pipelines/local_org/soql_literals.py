@@ -2,14 +2,20 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.soql import Literal
 from salesforce_pipelines.local_org.store import Value, stamp
 
-TEXT_TYPES = frozenset({"string", "textarea", "email", "phone", "url", "picklist"})
+TEXT_TYPES = frozenset(
+    {
+        *("string", "textarea", "email", "phone", "url", "picklist", "combobox"),
+        *("multipicklist", "encryptedstring"),
+    }
+)
 ID_TYPES = frozenset({"id", "reference"})
+_NUMBERS = ("double", "currency", "percent", "int", "distance")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _ESCAPES |= {letter.upper(): character for letter, character in _ESCAPES.items()}
 
@@ -35,7 +41,8 @@ def stored_value(literal: Literal, type_: str) -> Value:
         InvalidEscapeError: It has an escape that SOQL does not know.
     """
     if literal.kind == "null":
-        return None
+        # "The boolean field never has a null value. Instead, null is treated as false."
+        return 0 if type_ == "boolean" else None
     if literal.kind == "string" and type_ in TEXT_TYPES:
         return _unescaped(literal.text) or None
     convert = _CONVERT.get((literal.kind, type_))
@@ -95,10 +102,16 @@ def _to_date(text: str) -> Value:
     return date.fromisoformat(text).isoformat()
 
 
+def _to_time(text: str) -> Value:
+    moment = time.fromisoformat(text.upper().removesuffix("Z"))
+    return moment.isoformat("milliseconds")
+
+
 _CONVERT: dict[tuple[str, str], Callable[[str], Value]] = {
     **{("string", type_): _to_id for type_ in ID_TYPES},
-    **{("number", type_): float for type_ in ("double", "currency", "percent", "int")},
+    **{("number", type_): float for type_ in _NUMBERS},
     ("boolean", "boolean"): _to_boolean,
     ("date", "date"): _to_date,
     ("datetime", "datetime"): _to_datetime,
+    ("time", "time"): _to_time,
 }

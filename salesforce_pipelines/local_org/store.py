@@ -16,6 +16,7 @@ from pathlib import Path
 from salesforce_pipelines.local_org.ids import IdFactory
 from salesforce_pipelines.local_org.reader_views import ReaderViews
 from salesforce_pipelines.local_org.schema import Field, Schema, SObject
+from salesforce_pipelines.local_org.soql_functions import register_soql_functions
 
 Value = str | int | float | None
 Clock = Callable[[], datetime]
@@ -200,10 +201,12 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Teach a connection the functions that the store's SQL uses."""
     connection.create_function("fold", 1, _fold, deterministic=True)
     connection.create_function("java_double", 1, java_double, deterministic=True)
+    register_soql_functions(connection)
 
 
 def _fold(value: Value) -> Value:
-    return value.casefold() if isinstance(value, str) else value
+    # Not casefold(): the ASCII texts `ss`, which SQLite compares by itself, are no `ß`.
+    return value.lower() if isinstance(value, str) else value
 
 
 def java_double(value: float | None) -> str:
