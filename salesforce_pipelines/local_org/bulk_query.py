@@ -21,6 +21,12 @@ from salesforce_pipelines.local_org.soql_sql import compile_query
 _FETCH_ROWS = 1_000
 _PRINTF_COLUMNS = 100
 _OFFSET_BYTES = 8
+_QUOTABLE_TYPES = frozenset(
+    {
+        *("string", "textarea", "email", "phone", "url", "picklist"),
+        *("multipicklist", "combobox", "encryptedstring", "anyType"),
+    }
+)
 
 
 def check_bulk_query(compiled: CompiledQuery) -> None:
@@ -165,7 +171,7 @@ def _line_sql(compiled: CompiledQuery, job: Job) -> str:
 
 
 def _may_hold_quotes(column: Column) -> bool:
-    return column.type in ("string", "textarea", "email", "phone", "url", "picklist", "anyType")
+    return column.type in _QUOTABLE_TYPES
 
 
 def _cell_sql(column: Column) -> str:
@@ -175,6 +181,8 @@ def _cell_sql(column: Column) -> str:
         return f"CASE {sql} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE '' END"
     if column.type == "datetime":
         return f"ifnull({sql} || '.000Z', '')"
+    if column.type == "time":
+        return f"ifnull({sql} || 'Z', '')"
     if column.type in ("double", "currency", "percent"):
         return (
             f"CASE WHEN {sql} IS NULL THEN ''"

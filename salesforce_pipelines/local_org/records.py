@@ -24,10 +24,15 @@ def _rest_any(value: Value | bytes) -> Any:
     return value == b"true" if isinstance(value, bytes) else value
 
 
+def _rest_time(value: str) -> str:
+    return value + "Z"
+
+
 _SHOWN: dict[str, Callable[[Any], Any]] = {
     "datetime": rest_datetime,
     "boolean": _rest_boolean,
     "anyType": _rest_any,
+    "time": _rest_time,
 }
 
 
@@ -153,7 +158,7 @@ def _component(field_name: str) -> str:
         "state",
         "street",
     ):
-        if field_name.lower().endswith(key.lower()):
+        if field_name.lower().removesuffix("__s").endswith(key.lower()):
             return key
     return field_name
 

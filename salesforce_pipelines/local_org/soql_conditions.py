@@ -14,7 +14,7 @@ from salesforce_pipelines.local_org import soql
 from salesforce_pipelines.local_org.compiled_query import CompiledQuery
 from salesforce_pipelines.local_org.date_ranges import date_range
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.schema import Field, SObject
+from salesforce_pipelines.local_org.schema import COMPOUND_TYPES, Field, SObject
 from salesforce_pipelines.local_org.soql_literals import (
     ID_TYPES,
     TEXT_TYPES,
@@ -49,7 +49,7 @@ class Expression:
     @property
     def is_filterable(self) -> bool:
         """Whether conditions and orders may use it."""
-        return self.type != "address" and (self.field is None or self.field.filterable)
+        return self.type not in COMPOUND_TYPES and (self.field is None or self.field.filterable)
 
 
 class Conditions:

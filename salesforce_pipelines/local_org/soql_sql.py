@@ -14,7 +14,13 @@ from salesforce_pipelines.local_org.compiled_query import (
     Parent,
 )
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.schema import ChildRelationship, Field, Schema, SObject
+from salesforce_pipelines.local_org.schema import (
+    COMPOUND_TYPES,
+    ChildRelationship,
+    Field,
+    Schema,
+    SObject,
+)
 from salesforce_pipelines.local_org.soql_conditions import Conditions, Expression
 from salesforce_pipelines.local_org.store import quoted
 
@@ -158,7 +164,7 @@ class _Compiler:
 
     def _column(self, expression: Expression, frame: _Frame) -> Column:
         parts: tuple[Column, ...] = ()
-        if expression.type == "address":
+        if expression.type in COMPOUND_TYPES:
             alias = expression.sql
             parts = tuple(
                 Column((part.name,), part.name, _field_sql(part, alias), part.type)
@@ -182,7 +188,7 @@ class _Compiler:
         ]
 
     def _own_field(self, item: Field, frame: _Frame) -> Expression:
-        sql = frame.own if item.type == "address" else _field_sql(item, frame.own)
+        sql = frame.own if item.type in COMPOUND_TYPES else _field_sql(item, frame.own)
         return Expression(sql, item.type, item.name, frame.sobject, (item.name,), item)
 
     def _aggregate_columns(
@@ -240,7 +246,7 @@ class _Compiler:
         if item is None:
             message = _NO_COLUMN.format(name=names[-1], entity=sobject.name)
             self._refuse("INVALID_FIELD", path.place, message)
-        sql = alias if item.type == "address" else _field_sql(item, alias)
+        sql = alias if item.type in COMPOUND_TYPES else _field_sql(item, alias)
         return Expression(sql, item.type, item.name, sobject, (*walked, item.name), item)
 
     def _parent(
