@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.app_options import app_changes
 from salesforce_pipelines.local_org.building import GeneratedRecords
+from salesforce_pipelines.local_org.describe_import import import_describes
 from salesforce_pipelines.local_org.generator import records
-from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Settings
+from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Org, Settings
 from salesforce_pipelines.local_org.people import write_people
 from salesforce_pipelines.local_org.serving import Serving
 from salesforce_pipelines.local_org.serving import serve as serve_org
@@ -33,6 +35,10 @@ def serve(
     load: Annotated[
         list[str] | None,
         typer.Option(help="CSV of Contacts to load, or SOBJECT=FILE for another sObject."),
+    ] = None,
+    describe: Annotated[
+        list[Path] | None,
+        typer.Option(help="Describe JSON of a real org, whose fields the org shall have."),
     ] = None,
     client_id: Annotated[str, typer.Option(help="Consumer key.")] = Settings().client_id,
     client_secret: Annotated[str, typer.Option(help="Consumer secret.")] = Settings().client_secret,
@@ -98,6 +104,7 @@ def serve(
         seed=seed,
         records=partial(_generated, contacts, leads, seed),
         load=tuple(load or ()),
+        describe=tuple(describe or ()),
         settings=Settings(
             client_id=client_id,
             client_secret=client_secret,
@@ -121,6 +128,23 @@ def serve(
 
 def _generated(contacts: int, leads: int, seed: int) -> GeneratedRecords:
     return records(contacts, leads, seed) if contacts or leads else ()
+
+
+@app.command()
+def import_describe(
+    files: Annotated[list[Path], typer.Argument(help="Describe JSON of a real org's sObjects.")],
+    home: Annotated[Path, typer.Option(help="Folder that keeps the org.")],
+) -> None:
+    """Take over the fields and custom sObjects of a real org into an org that is not running."""
+    if not (home / "org.db").exists():
+        message = f"{home} has no org yet. Serve one there first, or use serve --describe."
+        raise PipelineError(message)
+    org = Org(home, Settings())
+    try:
+        for report in import_describes(org, files):
+            print("\n".join(report.lines()))
+    finally:
+        org.close()
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from salesforce_pipelines.errors import PipelineError
@@ -12,6 +12,14 @@ from salesforce_pipelines.local_org.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.store import Value
 
 KEY = "External_Id__c"
+"""The external id that rows are matched by, wherever a file has it."""
+DEFAULTED = {
+    "User": (
+        *("ProfileId", "TimeZoneSidKey", "LocaleSidKey", "LanguageLocaleKey"),
+        "EmailEncodingKey",
+    )
+}
+"""Required fields that a load fills in."""
 _LONGEST_CELL = 10_000_000
 _PLAIN_TYPES = frozenset({"string", "textarea", "phone", "url", "picklist"})
 # A value itself is never shown: it may be somebody's.
@@ -28,13 +36,20 @@ Row = tuple[int, list[Value]]
 """The line a row begins at, and its values; None for a blank cell."""
 
 
+def _plain(item: Field) -> int:
+    return item.length if item.type in _PLAIN_TYPES and not item.restricted else -1
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a file.
 
     Attributes:
         field: The field it is written to.
-        accepts: The field whose rules its cells must meet; for an Account's name, that name.
+        accepts: The field whose rules its cells must meet: of a record that is named by one of its
+            fields, that field.
+        parent: The sObject of the records that cells name so.
+        creates: Whether records that are not found are created.
         plain: Up to this many characters, a cell is a value as it stands.
     """
 
@@ -42,11 +57,8 @@ class Column:
     field: Field
     accepts: Field
     plain: int
-
-    @property
-    def is_account_name(self) -> bool:
-        """Whether its cells name Accounts that are to be found or created."""
-        return self.field is not self.accepts
+    parent: SObject | None = None
+    creates: bool = False
 
 
 class CsvRows:
@@ -61,7 +73,7 @@ class CsvRows:
     """
 
     def __init__(self, file: Iterator[str], path: Path, schema: Schema, sobject: SObject) -> None:
-        self._path = path
+        self.path = path
         self._schema = schema
         self._sobject = sobject
         self._lines = self._read(file)
@@ -69,6 +81,7 @@ class CsvRows:
         if not header:
             raise PipelineError(f"{path}: the file is empty; it needs a header line")
         self.columns = [self._column(name) for name in header]
+        self.key = self._key()
         self._check_columns()
 
     def __iter__(self) -> Iterator[Row]:
@@ -93,7 +106,7 @@ class CsvRows:
 
     def problem(self, line: int, column: str | None, what: str) -> PipelineError:
         """The error to raise about a place in the file."""
-        where = f"{self._path}, line {line}" + (f", column {column}" if column else "")
+        where = f"{self.path}, line {line}" + (f", column {column}" if column else "")
         return PipelineError(f"{where}: {what}")
 
     def _read(self, file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
@@ -113,19 +126,41 @@ class CsvRows:
 
     def _column(self, header: str) -> Column:
         name = header.strip()
+        relationship, is_path, key = name.partition(".")
+        if is_path:
+            return self._related(header, relationship, key)
         item = self._sobject.field(name) or self._sobject.field(f"{name}__c")
-        accepts = item
-        if item is None and name.lower() == "account":
-            item = self._sobject.field("AccountId")
-            accepts = item and self._schema["Account"].field("Name")
-        if item is None or accepts is None:
+        if item is None and name.lower() == "account" and self._sobject.field("AccountId"):
+            return replace(self._related(header, name, "Name"), creates=True)
+        if item is None:
             known = ", ".join(sorted(f.name for f in self._sobject.fields if f.createable))
             message = f"{self._sobject.name} has no such field. It has {known}"
             raise self.problem(1, header, message)
-        if not item.createable or not item.is_stored:
+        if not item.is_loadable:
             raise self.problem(1, header, f"{item.name} is read-only; remove the column")
-        is_plain = accepts.type in _PLAIN_TYPES and not accepts.restricted
-        return Column(header, item, accepts, accepts.length if is_plain else -1)
+        return Column(header, item, item, _plain(item))
+
+    def _related(self, header: str, relationship: str, key_name: str) -> Column:
+        """A column whose cells name a record by one of its fields, such as `Account.Name`."""
+        sobject = self._sobject
+        reference = sobject.reference(relationship) or sobject.reference(f"{relationship}__r")
+        parent = self._schema.parent(reference) if reference else None
+        if reference is None or parent is None:
+            message = f"{self._sobject.name} has no relationship {relationship} to records here"
+            raise self.problem(1, header, message)
+        key = parent.field(key_name) or parent.field(f"{key_name}__c")
+        if key is None or not key.is_stored or not (key.id_lookup or key.name_field):
+            message = f"{parent.name} records cannot be found by a field {key_name}"
+            raise self.problem(1, header, message)
+        if not reference.is_loadable:
+            raise self.problem(1, header, f"{reference.name} is read-only; remove the column")
+        return Column(header, reference, key, _plain(key), parent)
+
+    def _key(self) -> Field | None:
+        """The field that rows are matched by: the usual external id, or else another one."""
+        fields = [column.field for column in self.columns]
+        keys = [item for item in fields if item.external_id and item.unique]
+        return next((item for item in keys if item.name == KEY), keys[0] if keys else None)
 
     def _check_columns(self) -> None:
         seen: dict[str, str] = {}
@@ -134,8 +169,11 @@ class CsvRows:
             if other is not column.header:
                 message = f"a second column for {column.field.name}, beside {other}"
                 raise self.problem(1, column.header, message)
+        defaulted = DEFAULTED.get(self._sobject.name, ())
         for item in self._sobject.fields:
-            if item.required and item.name not in seen and KEY not in seen:
+            if item.name in seen or item.name in defaulted or self.key:
+                continue
+            if item.required:
                 message = f"there is no column for {item.name}, which is required"
                 raise self.problem(1, None, message)
 
@@ -146,7 +184,7 @@ class CsvRows:
         except RowRefusedError as refusal:
             reason = _REASONS[refusal.error.code].format(
                 length=item.length,
-                values=", ".join(value.value for value in item.picklist),
+                values=", ".join(value.value for value in item.picklist if value.active),
                 type=item.type,
             )
             raise self.problem(line, column.header, f"the value {reason}") from None

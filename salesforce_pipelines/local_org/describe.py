@@ -6,7 +6,13 @@ from salesforce_pipelines.local_org import conditional_requests
 from salesforce_pipelines.local_org.calls import Call, Reply
 from salesforce_pipelines.local_org.dml import sobject_named
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION
-from salesforce_pipelines.local_org.schema import Field, PicklistValue, Schema, SObject
+from salesforce_pipelines.local_org.schema import (
+    ChildRelationship,
+    Field,
+    PicklistValue,
+    Schema,
+    SObject,
+)
 
 _SOAP_TYPES = {
     "id": "tns:ID",
@@ -18,9 +24,21 @@ _SOAP_TYPES = {
     "percent": "xsd:double",
     "date": "xsd:date",
     "datetime": "xsd:dateTime",
+    "time": "xsd:time",
     "address": "urn:address",
     "anyType": "xsd:anyType",
+    "location": "urn:location",
 }
+_SINCE = {
+    **dict.fromkeys(("aiPredictionField", "formulaTreatNullNumberAsZero", "deepCloneable"), 46),
+    **dict.fromkeys(("defaultImplementation", "extendedBy", "extendsInterfaces"), 46),
+    **dict.fromkeys(("implementedBy", "implementsInterfaces", "isInterface"), 46),
+    **dict.fromkeys(("associateEntityType", "associateParentEntity"), 50),
+    "developerName": 43,
+}
+"""The version that brought a key: recorded describes of v42 and v48 lack them, those of v59 have
+them. In which version between they came is a guess."""
+_UNFILTERED_LOOKUPS = frozenset({"MasterRecordId", "RecordTypeId"})
 _SEASONS = ("Spring", "Summer", "Winter")
 
 
@@ -95,10 +113,11 @@ def record_count(call: Call) -> Reply:
 
 def describe_global(call: Call) -> Reply:
     """`GET sobjects`."""
+    summaries = [_summary(sobject, call.version) for sobject in call.schema]
     body = {
         "encoding": "UTF-8",
         "maxBatchSize": 200,
-        "sobjects": [_summary(sobject, call.version) for sobject in call.schema],
+        "sobjects": [_known_at(call.version, summary) for summary in summaries],
     }
     return _conditional(call, body)
 
@@ -106,7 +125,8 @@ def describe_global(call: Call) -> Reply:
 def basic_information(call: Call) -> Reply:
     """`GET sobjects/X`."""
     sobject = sobject_named(call.schema, call.captured["sobject"])
-    return Reply({"objectDescribe": _summary(sobject, call.version), "recentItems": []})
+    summary = _known_at(call.version, _summary(sobject, call.version))
+    return Reply({"objectDescribe": summary, "recentItems": []})
 
 
 def describe(call: Call) -> Reply:
@@ -123,57 +143,73 @@ def _conditional(call: Call, body: dict[str, Any]) -> Reply:
 
 
 def describe_sobject(schema: Schema, sobject: SObject, version: str) -> dict[str, Any]:
-    """An sObject's describe, with every key that v59 has."""
+    """An sObject's describe, with every key that the version has."""
     url = f"/services/data/v{version}/sobjects/{sobject.name}"
-    return {
+    keys = {
         **_summary(sobject, version),
         "actionOverrides": [],
-        "childRelationships": [
-            {
-                "cascadeDelete": child.cascade_delete,
-                "childSObject": child.child,
-                "deprecatedAndHidden": False,
-                "field": child.field,
-                "junctionIdListNames": [],
-                "junctionReferenceTo": [],
-                "relationshipName": child.name or None,
-                "restrictedDelete": False,
-            }
-            for child in schema.children(sobject)
-        ],
+        "childRelationships": [_describe_child(child) for child in schema.children(sobject)],
         "compactLayoutable": sobject.listviewable,
         "defaultImplementation": None,
         "extendedBy": None,
         "extendsInterfaces": None,
-        "fields": [_describe_field(item) for item in sobject.fields],
         "implementedBy": None,
         "implementsInterfaces": None,
         "listviewable": None,
         "lookupLayoutable": None,
         "namedLayoutInfos": [],
         "networkScopeFieldName": None,
-        "recordTypeInfos": [
-            {
-                "active": True,
-                "available": True,
-                "defaultRecordTypeMapping": True,
-                "developerName": "Master",
-                "master": True,
-                "name": "Master",
-                "recordTypeId": "012000000000000AAA",
-                "urls": {"layout": f"{url}/describe/layouts/012000000000000AAA"},
-            }
-        ],
+        "recordTypeInfos": [_MASTER_RECORD_TYPE],
         "searchLayoutable": sobject.listviewable,
         "sobjectDescribeOption": "FULL",
-        "supportedScopes": [
-            {"label": f"All {sobject.label_plural.lower()}", "name": "everything"},
-            *(
-                [{"label": f"My {sobject.label_plural.lower()}", "name": "mine"}]
-                if sobject.field("OwnerId")
-                else []
-            ),
-        ],
+        "supportedScopes": _scopes(sobject),
+        **sobject.described,
+    }
+    keys["recordTypeInfos"] = [
+        _known_at(
+            version,
+            {**info, "urls": {"layout": f"{url}/describe/layouts/{info['recordTypeId']}"}},
+        )
+        for info in keys["recordTypeInfos"]
+    ]
+    keys["fields"] = [_known_at(version, describe_field(item)) for item in sobject.fields]
+    return _known_at(version, keys)
+
+
+def _known_at(version: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys that a version has."""
+    return {key: value for key, value in keys.items() if _SINCE.get(key, 0) <= float(version)}
+
+
+_MASTER_RECORD_TYPE: dict[str, Any] = {
+    "active": True,
+    "available": True,
+    "defaultRecordTypeMapping": True,
+    "developerName": "Master",
+    "master": True,
+    "name": "Master",
+    "recordTypeId": "012000000000000AAA",
+}
+
+
+def _scopes(sobject: SObject) -> list[dict[str, str]]:
+    """The scopes that `USING SCOPE` takes."""
+    plural = sobject.label_plural.lower()
+    everything = {"label": f"All {plural}", "name": "everything"}
+    mine = {"label": f"My {plural}", "name": "mine"}
+    return [everything, mine] if sobject.field("OwnerId") else [everything]
+
+
+def _describe_child(child: ChildRelationship) -> dict[str, Any]:
+    return {
+        "cascadeDelete": child.cascade_delete,
+        "childSObject": child.child,
+        "deprecatedAndHidden": False,
+        "field": child.field,
+        "junctionIdListNames": [],
+        "junctionReferenceTo": [],
+        "relationshipName": child.name or None,
+        "restrictedDelete": child.restricted_delete,
     }
 
 
@@ -188,12 +224,12 @@ def _summary(sobject: SObject, version: str) -> dict[str, Any]:
     }
     if sobject.listviewable:
         urls["listviews"] = f"{url}/listviews"
-    return {
+    summary = {
         "activateable": False,
         "associateEntityType": "History" if sobject.is_history else None,
         "associateParentEntity": sobject.fields[2].refers_to[0] if sobject.is_history else None,
         "createable": sobject.createable,
-        "custom": False,
+        "custom": sobject.custom,
         "customSetting": False,
         "deepCloneable": False,
         "deletable": sobject.deletable,
@@ -218,80 +254,96 @@ def _summary(sobject: SObject, version: str) -> dict[str, Any]:
         "updateable": sobject.updateable,
         "urls": urls,
     }
+    return summary | {key: value for key, value in sobject.described.items() if key in summary}
 
 
-def _describe_field(item: Field) -> dict[str, Any]:
-    is_boolean, is_address = item.type == "boolean", item.type == "address"
-    calculated = bool(item.formula and item.formula.text)
+def describe_field(item: Field) -> dict[str, Any]:
+    """A field's entry in its sObject's describe, with every key of v59."""
+    is_compound, is_reference = item.is_compound, item.type == "reference"
     polymorphic = len(item.refers_to) > 1
     return {
-        "aggregatable": not is_boolean and not is_address and item.filterable,
+        "aggregatable": item.aggregatable,
         "aiPredictionField": False,
-        "autoNumber": False,
-        "byteLength": item.length if item.is_id else item.length * 3,
-        "calculated": calculated,
-        "calculatedFormula": item.formula.text if item.formula and calculated else None,
-        "cascadeDelete": False,
-        "caseSensitive": False,
+        "autoNumber": item.auto_number is not None,
+        "byteLength": item.length if item.is_id or _is_multiple(item) else item.length * 3,
+        "calculated": item.calculated,
+        "calculatedFormula": item.calculated_text,
+        "cascadeDelete": is_reference and item.relationship_order is not None,
+        "caseSensitive": item.case_sensitive,
         "compoundFieldName": item.compound_name,
-        "controllerName": None,
+        "controllerName": item.controller,
         "createable": item.createable,
         "custom": item.custom,
-        "defaultValue": False if is_boolean else None,
-        "defaultValueFormula": None,
+        "defaultValue": _default_value(item),
+        "defaultValueFormula": item.default_formula,
         "defaultedOnCreate": item.defaulted_on_create,
-        "dependentPicklist": False,
+        "dependentPicklist": item.controller is not None,
         "deprecatedAndHidden": False,
         "digits": item.precision if item.type == "int" else 0,
-        "displayLocationInDecimal": False,
-        "encrypted": False,
+        "displayLocationInDecimal": item.type == "location",
+        "encrypted": item.type == "encryptedstring",
         "externalId": item.external_id,
         "extraTypeInfo": _extra_type(item),
         "filterable": item.filterable,
         "filteredLookupInfo": None,
-        "formulaTreatNullNumberAsZero": calculated and item.is_number,
+        "formulaTreatNullNumberAsZero": item.treats_null_as_zero,
         "groupable": item.groupable,
         "highScaleNumber": False,
-        "htmlFormatted": False,
+        "htmlFormatted": item.html,
         "idLookup": item.id_lookup,
-        "inlineHelpText": None,
+        "inlineHelpText": item.help_text,
         "label": item.label,
         "length": item.length,
-        "mask": None,
-        "maskType": None,
+        "mask": item.mask,
+        "maskType": item.mask_type,
         "name": item.name,
         "nameField": item.name_field,
         "namePointing": polymorphic,
         "nillable": item.nillable,
-        "permissionable": item.custom
-        or (item.nillable and not item.compound_name and item.updateable),
+        "permissionable": item.permissionable,
         "picklistValues": [_picklist_value(value) for value in item.picklist],
         "polymorphicForeignKey": polymorphic,
         "precision": 0 if item.type == "int" else item.precision,
-        "queryByDistance": is_address,
+        "queryByDistance": is_compound,
         "referenceTargetField": None,
         "referenceTo": list(item.refers_to),
         "relationshipName": item.relationship_name,
-        "relationshipOrder": None,
-        "restrictedDelete": False,
+        "relationshipOrder": item.relationship_order,
+        "restrictedDelete": item.restricted_delete,
         "restrictedPicklist": item.restricted,
         "scale": item.scale,
-        "searchPrefilterable": False,
+        "searchPrefilterable": is_reference
+        and item.nillable
+        and not polymorphic
+        and item.name not in _UNFILTERED_LOOKUPS,
         "soapType": _SOAP_TYPES.get(item.type, "xsd:string"),
-        "sortable": item.filterable and not is_address,
+        "sortable": item.sortable,
         "type": item.type,
         "unique": item.unique,
         "updateable": item.updateable,
         "writeRequiresMasterRead": False,
+        **item.described,
     }
+
+
+def _is_multiple(item: Field) -> bool:
+    return item.type == "multipicklist"
+
+
+def _default_value(item: Field) -> object:
+    if item.type == "boolean":
+        return bool(item.default)
+    if item.is_picklist:
+        return item.default_value if item.defaulted_on_create else None
+    return item.default
 
 
 def _picklist_value(value: PicklistValue) -> dict[str, Any]:
     return {
-        "active": True,
+        "active": value.active,
         "defaultValue": value.default,
         "label": value.label,
-        "validFor": None,
+        "validFor": value.valid_for,
         "value": value.value,
     }
 
@@ -302,5 +354,5 @@ def _extra_type(item: Field) -> str | None:
     if item.compound_name == "Name" or (item.name == "Name" and item.formula):
         return "personname"
     if item.type == "textarea":
-        return "plaintextarea"
+        return "richtextarea" if item.html else "plaintextarea"
     return None

@@ -15,9 +15,11 @@ from salesforce_pipelines.local_org.errors import (
     RowError,
     RowRefusedError,
 )
+from salesforce_pipelines.local_org.field_defaults import field_defaults
 from salesforce_pipelines.local_org.field_values import cleared
 from salesforce_pipelines.local_org.ids import is_id, to_18
 from salesforce_pipelines.local_org.org import Org
+from salesforce_pipelines.local_org.picklists import check_dependent_picklists
 from salesforce_pipelines.local_org.record_locks import check_record_lock
 from salesforce_pipelines.local_org.recycle_bin import RecycleBin
 from salesforce_pipelines.local_org.saving import (
@@ -144,6 +146,7 @@ class Writer:
                 raise _not_supported(sobject, "delete")
             sobject = self._schema[sobject.name]  # from here on also what the user may not see
             check_record_lock(self._org, str(row["Id"]))
+            self._check_not_referred_to(sobject, row)
             self._check_rules(BEFORE_DELETE, sobject, {}, row)
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
@@ -224,16 +227,18 @@ class Writer:
         if not sobject.createable:
             message = f"entity type {sobject.label} cannot be inserted"
             raise RowRefusedError("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message)
-        row = self._converted(sobject, values, creating=True)
+        # The metadata may have changed since the caller looked.
+        row = self._converted(self._visible[sobject.name], values, creating=True)
         sobject = self._schema[sobject.name]  # from here on also what the user may not see
         _default(sobject, row, self._user_id)
+        for name, value in field_defaults(sobject, self._now).items():
+            row.setdefault(name, value)
         self._complete(sobject, row, None)
-        missing = [
-            item.name for item in sobject.fields if item.required and row.get(item.name) is None
-        ]
+        missing = [item.name for item in sobject.fields if _is_missing(item, row)]
         if missing:
             message = f"Required fields are missing: [{', '.join(missing)}]"
             raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *missing)
+        check_dependent_picklists(sobject, row, None)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, None)
         self._check_rules(BEFORE_SAVE, sobject, row, None)
@@ -245,7 +250,7 @@ class Writer:
         check_record_lock(self._org, found)
         if sobject.name == "Lead" and existing["IsConverted"]:
             raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
-        row = self._converted(sobject, values, creating=False)
+        row = self._converted(self._visible[sobject.name], values, creating=False)
         sobject = self._schema[sobject.name]  # from here on also what the user may not see
         cleared_required = [
             item.name
@@ -256,6 +261,7 @@ class Writer:
             message = f"Required fields are missing: [{', '.join(cleared_required)}]"
             raise RowRefusedError("REQUIRED_FIELD_MISSING", message, *cleared_required)
         self._complete(sobject, row, existing)
+        check_dependent_picklists(sobject, row, existing)
         self._check_references(sobject, row)
         self._check_unique(sobject, row, found)
         self._check_rules(BEFORE_SAVE, sobject, row, existing)
@@ -391,7 +397,7 @@ class Writer:
                 continue
             other = self._connection.execute(
                 f"SELECT Id FROM {quoted(sobject.name)} WHERE {quoted(item.name)} = ?"
-                " AND IsDeleted = 0 AND Id IS NOT ?",
+                f"{' AND IsDeleted = 0' if sobject.has_is_deleted else ''} AND Id IS NOT ?",
                 [value, own_id],
             ).fetchone()
             if other:
@@ -400,6 +406,24 @@ class Writer:
                     f"{other[0]}"
                 )
                 raise RowRefusedError("DUPLICATE_VALUE", message)
+
+    def _check_not_referred_to(self, sobject: SObject, existing: Mapping[str, Value]) -> None:
+        """Refuse to delete a record that others refer to by a lookup that restricts it."""
+        for relation in self._schema.children(sobject):
+            if not relation.restricted_delete:
+                continue
+            child = self._schema[relation.child]
+            found = self._connection.execute(
+                f"SELECT Id FROM {quoted(child.name)} WHERE {quoted(relation.field)} = ?"
+                f"{' AND IsDeleted = 0' if child.has_is_deleted else ''} LIMIT 1",
+                [existing["Id"]],
+            ).fetchone()
+            if found:
+                message = (
+                    "Your attempt to delete the record could not be completed because it is "
+                    f"associated with the following {child.label_plural.lower()}: {found[0]}"
+                )
+                raise RowRefusedError("DELETE_FAILED", message)
 
     # Writing
 
@@ -499,6 +523,13 @@ def sobject_named(schema: Schema, name: str) -> SObject:
     return sobject
 
 
+def _is_missing(item: Field, row: Mapping[str, Value]) -> bool:
+    """Whether a new record lacks a value it needs, or blanks one that has a default."""
+    if row.get(item.name) is not None:
+        return False
+    return item.required or (item.createable and not item.nillable and item.name in row)
+
+
 def _default(sobject: SObject, row: dict[str, Value], user_id: str) -> None:
     """The values a new record gets where none were written."""
     if sobject.name == "Lead":
@@ -510,7 +541,5 @@ def _default(sobject: SObject, row: dict[str, Value], user_id: str) -> None:
             continue
         if item.name == "OwnerId":
             row[item.name] = user_id
-        elif item.type == "picklist" and item.default_value and item.defaulted_on_create:
+        elif item.is_picklist and item.default_value and item.defaulted_on_create:
             row[item.name] = item.default_value
-        elif item.type == "boolean":
-            row[item.name] = 0

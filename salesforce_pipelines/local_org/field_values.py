@@ -21,6 +21,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATETIME = re.compile(
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.IGNORECASE
 )
+_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,3})\d*)?)?(?:Z|[+-]00:?00)?", re.IGNORECASE)
+_XSD_TYPES = {"date": "xsd:date", "datetime": "xsd:dateTime", "time": "xsd:time"}
 _JSON_KINDS: dict[type, str] = {
     str: "VALUE_STRING",
     bool: "VALUE_TRUE",
@@ -30,6 +32,7 @@ _JSON_KINDS: dict[type, str] = {
     list: "START_ARRAY",
 }
 _XSD_NAMES = {"datetime": "datetime", "boolean": "boolean", "date": "date", "int": "int"}
+_XSD_NAMES |= {"time": "time", "long": "long"}
 
 
 def from_json(item: Field, value: object) -> Value:
@@ -48,13 +51,13 @@ def from_json(item: Field, value: object) -> Value:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return int(value.lower() == "true")
         raise _cannot_deserialize(item, value)
-    if item.is_number or type_ == "int":
+    if item.is_number or type_ in ("int", "long"):
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise _cannot_deserialize(item, value)
         return _number(item, value, lambda: _cannot_deserialize(item, value))
     if not isinstance(value, str):
         raise _cannot_deserialize(item, value)
-    if type_ in ("date", "datetime"):
+    if type_ in _XSD_TYPES:
         return _moment(item, value, lambda: _cannot_deserialize(item, value))
     return _text(item, value)
 
@@ -70,11 +73,11 @@ def from_csv(item: Field, value: str) -> Value:
         if value.lower() in ("true", "false", "1", "0"):
             return int(value.lower() in ("true", "1"))
         raise _not_of_type(item, value, "xsd:boolean")
-    if item.is_number or type_ == "int":
-        kind = "xsd:double" if item.is_number else "xsd:int"
+    if item.is_number or type_ in ("int", "long"):
+        kind = "xsd:double" if item.is_number else f"xsd:{type_}"
         return _number(item, value, lambda: _not_of_type(item, value, kind))
-    if type_ in ("date", "datetime"):
-        kind = "xsd:date" if type_ == "date" else "xsd:dateTime"
+    if type_ in _XSD_TYPES:
+        kind = _XSD_TYPES[type_]
         return _moment(item, value, lambda: _not_of_type(item, value, kind))
     return _text(item, value)
 
@@ -92,6 +95,8 @@ def _text(item: Field, value: str) -> Value:
     if item.type == "reference":
         return _reference(item, value)
     value = value.replace("\0", "")
+    if item.type == "multipicklist":
+        value = _in_picklist_order(item, value)
     if len(value) > item.length:
         shown = value if len(value) <= 255 else value[:255]
         message = f"{item.label}: data value too large: {shown} (max length={item.length})"
@@ -99,10 +104,25 @@ def _text(item: Field, value: str) -> Value:
     if item.type == "email" and not _EMAIL.fullmatch(value):
         message = f"{item.label}: invalid email address: {value}"
         raise RowRefusedError("INVALID_EMAIL_ADDRESS", message, item.name)
-    if item.restricted and not any(value == allowed.value for allowed in item.picklist):
+    if item.restricted and item.type != "multipicklist":
+        _check_allowed(item, value)
+    return value or None
+
+
+def _check_allowed(item: Field, value: str) -> None:
+    if not any(value == allowed.value and allowed.active for allowed in item.picklist):
         message = f"{item.label}: bad value for restricted picklist field: {value}"
         raise RowRefusedError("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, item.name)
-    return value
+
+
+def _in_picklist_order(item: Field, value: str) -> str:
+    """The chosen values as Salesforce keeps them: each once, in the order of the picklist."""
+    chosen = dict.fromkeys(part for part in value.split(";") if part)
+    if item.restricted:
+        for part in chosen:
+            _check_allowed(item, part)
+    known = [allowed.value for allowed in item.picklist if allowed.value in chosen]
+    return ";".join([*known, *(part for part in chosen if part not in known)])
 
 
 def _reference(item: Field, value: str) -> str:
@@ -119,12 +139,15 @@ def _number(item: Field, value: float | str, refusal: Callable[[], Exception]) -
         raise refusal() from None
     if not number.is_finite():
         raise refusal()
-    if item.type == "int":
+    if item.type in ("int", "long"):
         # Its size first: the digits of 1e999999999 would take forever.
         if number.adjusted() >= item.precision or number != number.to_integral_value():
             raise refusal()
         return int(number)
     if number.adjusted() >= item.precision - item.scale:
+        message = f"{item.label}: value outside of valid range on numeric field: {value}"
+        raise RowRefusedError("NUMBER_OUTSIDE_VALID_RANGE", message, item.name)
+    if item.largest is not None and abs(number) > item.largest:
         message = f"{item.label}: value outside of valid range on numeric field: {value}"
         raise RowRefusedError("NUMBER_OUTSIDE_VALID_RANGE", message, item.name)
     return float(number.quantize(Decimal(1).scaleb(-item.scale), ROUND_HALF_UP))
@@ -133,6 +156,8 @@ def _number(item: Field, value: float | str, refusal: Callable[[], Exception]) -
 def _moment(item: Field, value: str, refusal: Callable[[], Exception]) -> str:
     pattern = _DATE if item.type == "date" else _DATETIME
     text = value.strip()
+    if item.type == "time":
+        return _time(text, refusal)
     if item.type == "date" and _DATETIME.fullmatch(text):
         text = text[:10]
     if not pattern.fullmatch(text):
@@ -144,6 +169,17 @@ def _moment(item: Field, value: str, refusal: Callable[[], Exception]) -> str:
     except ValueError:
         raise refusal() from None
     return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _time(text: str, refusal: Callable[[], Exception]) -> str:
+    """A time of day as `HH:MM:SS.mmm`, in UTC as Salesforce takes it."""
+    found = _TIME.fullmatch(text)
+    if not found:
+        raise refusal()
+    hour, minute, second, fraction = (part or "0" for part in found.groups())
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 59:
+        raise refusal()
+    return f"{hour}:{minute}:{second:0>2}.{fraction:0<3}"
 
 
 def _cannot_deserialize(item: Field, value: object) -> ApiError:

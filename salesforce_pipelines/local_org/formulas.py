@@ -15,14 +15,23 @@ class Formula:
         sql: A SQLite expression; `{t}` is the alias of the record's own row.
         text: The formula text that describe shows; None where describe does not call the field
             calculated, because Salesforce itself keeps it.
+        is_roll_up: Whether it is a roll-up summary, which is calculated but shows no text.
+        treats_null_as_zero: Whether blank numbers count as 0, as far as describe says.
     """
 
     sql: str
     text: str | None = None
+    is_roll_up: bool = False
+    treats_null_as_zero: bool = False
 
 
 def _person_name(alias: str) -> str:
     return f"ifnull({alias}.FirstName || ' ', '') || {alias}.LastName"
+
+
+def person_name() -> Formula:
+    """The name of a person, of its first and last names."""
+    return Formula(_person_name("{t}"))
 
 
 def _member_mirror(contact: str | None, lead: str | None) -> Formula:
@@ -36,9 +45,11 @@ def _member_mirror(contact: str | None, lead: str | None) -> Formula:
     return Formula(of_contact if contact else of_lead)
 
 
-def _stage(column: str) -> Formula:
+def _stage(column: str, otherwise: str) -> Formula:
+    """What a stage says; a stage that the org's list lacks counts as an open one."""
     return Formula(
-        f"(SELECT s.{column} FROM OpportunityStage s WHERE s.MasterLabel = {{t}}.StageName)"
+        f"coalesce((SELECT s.{column} FROM OpportunityStage s"
+        f" WHERE s.MasterLabel = {{t}}.StageName), {otherwise})"
     )
 
 
@@ -71,6 +82,7 @@ _CLOSE_QUARTER = f"(({_CLOSE_MONTH} + 2) / 3)"
 _FULL_NAME_LENGTH = Formula(
     f"CAST(length({_person_name('{t}')}) AS REAL)",
     'LEN(IF(ISBLANK(FirstName), "", FirstName & " ") & LastName)',
+    treats_null_as_zero=True,
 )
 _ACCOUNT_TIER = Formula(
     "CASE WHEN (SELECT a.AnnualRevenue FROM Account a WHERE a.Id = {t}.AccountId) >= 100000000"
@@ -79,6 +91,17 @@ _ACCOUNT_TIER = Formula(
     " THEN 'Mid-market' WHEN {t}.AccountId IS NULL THEN NULL ELSE 'Small business' END",
     'IF(ISBLANK(AccountId), "", IF(Account.AnnualRevenue >= 100000000, "Enterprise",'
     ' IF(Account.AnnualRevenue >= 10000000, "Mid-market", "Small business")))',
+)
+_DISCOUNTED_VALUE = Formula(
+    "CAST(coalesce({t}.Lifetime_Value__c, 0) * (1 - coalesce({t}.Discount__c, 0) / 100.0) AS REAL)",
+    "Lifetime_Value__c * (1 - Discount__c)",
+    treats_null_as_zero=True,
+)
+_RENEWAL_DATE = Formula("date({t}.Customer_Since__c, '+365 days')", "Customer_Since__c + 365")
+_IS_VIP = Formula("(coalesce({t}.Lifetime_Value__c, 0) >= 10000)", "Lifetime_Value__c >= 10000")
+_NUMBER_OF_CONTACTS = Formula(
+    "CAST((SELECT count(*) FROM Contact c WHERE c.AccountId = {t}.Id AND NOT c.IsDeleted) AS REAL)",
+    is_roll_up=True,
 )
 _MIRRORED = (
     *("Salutation", "FirstName", "LastName", "Title", "Email", "Phone", "Fax", "MobilePhone"),
@@ -94,6 +117,10 @@ FORMULAS: dict[tuple[str, str], Formula] = {
         for o in ("Account", "Contact", "Lead")
     },
     ("Contact", "Account_Tier__c"): _ACCOUNT_TIER,
+    ("Contact", "Discounted_Value__c"): _DISCOUNTED_VALUE,
+    ("Contact", "Renewal_Date__c"): _RENEWAL_DATE,
+    ("Contact", "Is_VIP__c"): _IS_VIP,
+    ("Account", "Number_Of_Contacts__c"): _NUMBER_OF_CONTACTS,
     ("Contact", "IsEmailBounced"): Formula("{t}.EmailBouncedDate IS NOT NULL"),
     **{("CampaignMember", name): _member_mirror(f"p.{name}", f"p.{name}") for name in _MIRRORED},
     **{
@@ -110,9 +137,9 @@ FORMULAS: dict[tuple[str, str], Formula] = {
     ("CampaignMember", "LeadOrContactId"): Formula("coalesce({t}.ContactId, {t}.LeadId)"),
     ("CampaignMember", "LeadOrContactOwnerId"): _member_mirror("p.OwnerId", "p.OwnerId"),
     ("CampaignMember", "HasResponded"): Formula(_responded("{t}")),
-    ("Opportunity", "IsClosed"): _stage("IsClosed"),
-    ("Opportunity", "IsWon"): _stage("IsWon"),
-    ("Opportunity", "ForecastCategory"): _stage("ForecastCategory"),
+    ("Opportunity", "IsClosed"): _stage("IsClosed", "0"),
+    ("Opportunity", "IsWon"): _stage("IsWon", "0"),
+    ("Opportunity", "ForecastCategory"): _stage("ForecastCategory", "'Pipeline'"),
     ("Opportunity", "ExpectedRevenue"): Formula("{t}.Amount * {t}.Probability / 100.0"),
     ("Opportunity", "FiscalQuarter"): Formula(_CLOSE_QUARTER),
     ("Opportunity", "FiscalYear"): Formula(_CLOSE_YEAR),

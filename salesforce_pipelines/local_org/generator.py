@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from random import Random
 
 from salesforce_pipelines.local_org import dirt
+from salesforce_pipelines.local_org.generated_fields import CUSTOM_FIELDS
 from salesforce_pipelines.local_org.phone_numbers import PHONE_FORMATS
 from salesforce_pipelines.local_org.population import Population, account_key
 from salesforce_pipelines.local_org.spellings import COUNTRY_SPELLINGS
@@ -57,7 +58,12 @@ def _stream(population: Population, seed: int) -> Iterator[tuple[str, Row]]:
         ("Opportunity", _opportunities),
     )
     for sobject, rows in sources:
+        fill = CUSTOM_FIELDS.get(sobject)
+        # A stream of its own: the other values of a seed stay what they were.
+        own = Random(f"{seed} {sobject} custom fields")  # noqa: S311 - not a secret
         for row in rows(population, Random(f"{seed} {sobject}")):  # noqa: S311 - not a secret
+            if fill:
+                fill(row, own.getrandbits(64))
             yield sobject, row
 
 

@@ -149,7 +149,7 @@ def columns_of(sobject: SObject) -> tuple[Field, ...]:
     others = (
         item
         for item in sobject.fields
-        if item is not first and item.type != "address" and item.name not in _UNTOLD
+        if item is not first and not item.is_compound and item.name not in _UNTOLD
     )
     return ((first,) if first else ()) + tuple(others)[:_SHOWN_COLUMNS]
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from salesforce_pipelines.local_org.auto_numbers import auto_number_writer
+from salesforce_pipelines.local_org.field_defaults import field_defaults
 from salesforce_pipelines.local_org.ids import IdFactory
 from salesforce_pipelines.local_org.schema import Schema, SObject
 from salesforce_pipelines.local_org.store import (
@@ -16,13 +18,14 @@ from salesforce_pipelines.local_org.store import (
 )
 
 _BATCH_ROWS = 5_000
-_STAGE_DEFAULTS = """
+STAGE_DEFAULTS = """
 UPDATE Opportunity SET
     Probability = coalesce(Probability, (SELECT s.DefaultProbability FROM OpportunityStage s
         WHERE s.MasterLabel = StageName)),
     ForecastCategoryName = coalesce(ForecastCategoryName, (SELECT s.ForecastCategoryName
         FROM OpportunityStage s WHERE s.MasterLabel = StageName))
 """
+"""What an Opportunity's stage decides, where a load left it open."""
 
 Row = Mapping[str, Any]
 
@@ -47,7 +50,7 @@ def load_records(
                 if shape is None:
                     shape = shapes[name, names] = _Shape(schema, schema[name], ids, names, now)
                 connection.executemany(shape.statement, map(shape.values, rows))
-    connection.execute(_STAGE_DEFAULTS)
+    connection.execute(STAGE_DEFAULTS)
 
 
 def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
@@ -71,6 +74,8 @@ class _Shape:
         administrator = ids.record_id("005", ADMIN_NUMBER)
         defaults = default_values(sobject, frozenset(written), administrator, now)
         self._constants = tuple(defaults.values())
+        numbered = [item for item in sobject.auto_numbers if item.name not in known]
+        self._auto_numbers = [auto_number_writer(item.auto_number or "", now) for item in numbered]
         self._record_id = ids.record_id
         self._key_prefix = sobject.key_prefix
         self._get = itemgetter("_key", *written)
@@ -81,7 +86,8 @@ class _Shape:
             elif item.type == "reference":
                 parent = schema.parent(item)
                 self._edits.append((at, self._reference(parent)))
-        self.statement = insert_statement(sobject, [*written, *defaults, "Id"])
+        names = [*written, *defaults, *(item.name for item in numbered), "Id"]
+        self.statement = insert_statement(sobject, names)
 
     def values(self, row: Row) -> list[Value]:
         """The values of one row, in the order of the statement."""
@@ -91,6 +97,8 @@ class _Shape:
                 values[at] = edit(values[at])
         values[0] = number = values[0] + FIRST_LOADED_NUMBER
         values += self._constants
+        for auto_number in self._auto_numbers:
+            values.append(auto_number(number))
         values.append(self._record_id(self._key_prefix, number))
         return values
 
@@ -127,7 +135,9 @@ def default_values(
     if sobject.name == "User":
         values |= {"IsActive": 1, "UserType": "Standard"}
     for item in sobject.fields:
-        if item.type == "picklist" and item.default_value and item.is_stored:
+        if item.is_picklist and item.default_value and item.is_stored:
             values[item.name] = item.default_value
+    # A check box that is off by default needs no value: its column has it.
+    values |= {name: value for name, value in field_defaults(sobject, now).items() if value != 0}
     stored = {item.name for item in sobject.stored_fields}
     return {name: value for name, value in values.items() if name in stored - written}

@@ -12,16 +12,18 @@ from salesforce_pipelines.local_org.clock import MovableClock
 from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.connected_app import change_app_settings
 from salesforce_pipelines.local_org.faults import Faults
+from salesforce_pipelines.local_org.field_permissions import visible_schema
 from salesforce_pipelines.local_org.history import open_history
+from salesforce_pipelines.local_org.home_metadata import FieldAccess, open_metadata
 from salesforce_pipelines.local_org.job_faults import JobFaults
 from salesforce_pipelines.local_org.late_rows import LateRows
 from salesforce_pipelines.local_org.limits import Limits
 from salesforce_pipelines.local_org.page_state import PageState
 from salesforce_pipelines.local_org.save_rules import SaveRules
-from salesforce_pipelines.local_org.schema import Schema, load_schema
+from salesforce_pipelines.local_org.schema import Schema
 from salesforce_pipelines.local_org.sessions import Sessions
 from salesforce_pipelines.local_org.state import State
-from salesforce_pipelines.local_org.store import Clock, Store, utc_now
+from salesforce_pipelines.local_org.store import Clock, Store, stamp, utc_now
 
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67
@@ -74,20 +76,23 @@ class Org:
         stopping: Set when the server stops; Bulk jobs then rest until the next start.
         clock: The org's time.
         faults: What was asked to go wrong.
+        changing_metadata: Held while the metadata changes, so that changes come one by one.
         work_waits: Set, by kind of job, when there may be one to work on.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
         self.clock = clock = MovableClock(home / "clock.json", clock)
         self.settings = settings
-        self.schema: Schema = load_schema()
         self.state = State(home / "platform.db", clock)
         try:
             change_app_settings(self.state, **settings.app_changes)
         except PipelineError:
             self.state.close()
             raise
-        self.store = Store(home / "org.db", self.schema, clock)
+        schema, access = open_metadata(home / "org.db", stamp(clock()))
+        self.store = Store(home / "org.db", schema, clock)
+        self.changing_metadata = threading.Lock()
+        self.use_metadata(schema, access)
         self.sessions = Sessions(self.state, self.store)
         open_history(self.store)
         self.call_log = CallLog(clock)
@@ -109,7 +114,24 @@ class Org:
 
     def schema_for(self, user_id: str) -> Schema:
         """The sObjects and fields that a user may see."""
-        return self.schema
+        schema, access, views = self._metadata
+        if user_id not in access:
+            return schema
+        view = views.get(user_id)
+        if view is None:
+            view = views[user_id] = visible_schema(schema, access[user_id])
+        return view
+
+    @property
+    def schema(self) -> Schema:
+        """Every sObject and field of the org."""
+        return self._metadata[0]
+
+    def use_metadata(self, schema: Schema, access: FieldAccess) -> None:
+        """Let every request from now on see other metadata; `metadata_changes` calls it."""
+        views: dict[str, Schema] = {}
+        self._metadata = schema, access, views
+        self.store.schema = schema
 
     def count_rows(self) -> Mapping[str, int]:
         """The live records of each sObject."""

@@ -222,7 +222,7 @@ def _page(
 
 def _row(call: Call, sobject: SObject, record_id: str) -> Row | None:
     """Every field of a record; without computed ones where those take too long."""
-    fields = [item for item in sobject.fields if item.type != "address"]
+    fields = [item for item in sobject.fields if not item.is_compound]
     stored = [item.name for item in fields if item.is_stored]
     try:
         with within(call.org.store.reader(), _SECONDS):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from salesforce_pipelines.local_org import campaign_members, history, stage_history
 from salesforce_pipelines.local_org.assignment_rules import assign_owner
+from salesforce_pipelines.local_org.auto_numbers import auto_number_values
 from salesforce_pipelines.local_org.duplicate_rules import check_duplicate_rules
 from salesforce_pipelines.local_org.late_rows import hide_late_row
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, Org
@@ -109,8 +110,17 @@ def insert_record(
     number = next_number(connection, sobject)
     record_id = org.store.ids.record_id(sobject.key_prefix, number)
     values |= {"Id": record_id} | system_values(sobject, user_id, now, creating=True)
+    values |= auto_number_values(sobject, number, now)
+    _name_by_id(sobject, values)
     connection.execute(insert_statement(sobject, list(values)), [number, *values.values()])
     return record_id
+
+
+def _name_by_id(sobject: SObject, row: dict[str, Value]) -> None:
+    """A custom record that is given no name is named by its id."""
+    for item in sobject.fields:
+        if sobject.custom and item.name_field and item.is_stored and row.get(item.name) is None:
+            row[item.name] = row["Id"]
 
 
 def system_values(

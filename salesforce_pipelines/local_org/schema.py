@@ -1,28 +1,66 @@
 """The sObjects of the local org and their fields, read from the tables in `metadata/`."""
 
+import base64
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 from salesforce_pipelines.local_org.formulas import FORMULAS, Formula
 
-_TEXT_TYPES = frozenset({"string", "textarea", "email", "phone", "url", "picklist"})
+COMPOUND_TYPES = frozenset({"address", "location"})
+"""Types of fields that have no column: their parts have."""
+
+_TEXT_TYPES = frozenset(
+    {
+        *("string", "textarea", "email", "phone", "url", "picklist"),
+        *("multipicklist", "combobox", "encryptedstring"),
+    }
+)
 _NUMBER_TYPES = frozenset({"double", "currency", "percent"})
 HISTORY_KEY_PREFIX = "017"
+_PICKLIST_TYPES = frozenset({"picklist", "multipicklist", "combobox"})
+_UNGROUPABLE = frozenset({"datetime", "time", "multipicklist", "encryptedstring"}) | COMPOUND_TYPES
+_UNSORTABLE = frozenset({"multipicklist", "encryptedstring"}) | COMPOUND_TYPES
+_CUSTOM_ENDINGS = ("__c", "__s", "__pc")
 
 
 @dataclass(frozen=True, slots=True)
 class PicklistValue:
-    """One value of a picklist field."""
+    """One value of a picklist field.
+
+    Attributes:
+        converted: Of a Lead's status: whether it is that of a converted Lead.
+        active: Whether new records may get it.
+        valid_for: For which values of the controlling field it may be chosen: a base64 bit set,
+            the first value of the controlling field being the highest bit of the first byte.
+    """
 
     value: str
     label: str
     default: bool = False
     converted: bool = False
+    active: bool = True
+    valid_for: str | None = None
+
+    def is_valid_for(self, position: int) -> bool:
+        """Whether it may be chosen beside the controlling value at a position."""
+        if self.valid_for is None:
+            return True
+        bits = base64.b64decode(self.valid_for)
+        return position >> 3 < len(bits) and bool(bits[position >> 3] & (0x80 >> position % 8))
+
+
+def bit_set(positions: Sequence[int]) -> str:
+    """The `valid_for` of a value that may be chosen beside the controlling values at positions."""
+    # Salesforce writes whole groups of four base64 characters.
+    bits = bytearray(3 * (max(positions, default=0) // 24 + 1))
+    for position in positions:
+        bits[position >> 3] |= 0x80 >> position % 8
+    return base64.b64encode(bytes(bits)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +74,23 @@ class Field:
         compound_name: The compound field it is a part of, such as `MailingAddress`.
         refers_to: The sObjects a reference may point to.
         formula: How a calculated field's value is computed; None for a stored field.
+        calculated: Whether describe calls it calculated: a formula or a roll-up summary.
+        calculated_text: The formula as describe shows it.
+        treats_null_as_zero: Whether the formula reads blank numbers as 0.
+        auto_number: The display format, such as `M-{00000}`, of numbers assigned on create.
+        default: The value of a new record that gives none.
+        default_formula: The same as a formula; `field_defaults` says which it can evaluate.
+        controller: The field whose value decides which values of this picklist are valid.
+        case_sensitive: Whether unique values that differ in letter case are different ones.
+        html: Whether a long text is rich text.
+        relationship: The name that leads to the record it refers to; "" if there is none, None if
+            it follows from the field's name.
+        child_relationship: The name of the records that refer to one through it.
+        cascade_delete: Whether records are deleted with the one they refer to.
+        restricted_delete: Whether a record that others refer to through it cannot be deleted.
+        relationship_order: 0 for the first master-detail relationship of an sObject, 1 for the
+            second.
+        described: What its describe says otherwise than follows from its type.
     """
 
     name: str
@@ -59,11 +114,29 @@ class Field:
     refers_to: tuple[str, ...] = ()
     picklist: tuple[PicklistValue, ...] = ()
     formula: Formula | None = None
+    calculated: bool = False
+    calculated_text: str | None = None
+    treats_null_as_zero: bool = False
+    auto_number: str | None = None
+    default: str | int | float | None = None
+    default_formula: str | None = None
+    controller: str | None = None
+    case_sensitive: bool = False
+    html: bool = False
+    mask: str | None = None
+    mask_type: str | None = None
+    help_text: str | None = None
+    relationship: str | None = None
+    child_relationship: str | None = None
+    cascade_delete: bool = False
+    restricted_delete: bool = False
+    relationship_order: int | None = None
+    described: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def custom(self) -> bool:
         """Whether an administrator added it."""
-        return self.name.endswith("__c")
+        return self.name.endswith(_CUSTOM_ENDINGS)
 
     @property
     def is_text(self) -> bool:
@@ -83,20 +156,76 @@ class Field:
     @property
     def is_stored(self) -> bool:
         """Whether the store has a column for it."""
-        return self.formula is None and self.type != "address"
+        return self.formula is None and self.type not in COMPOUND_TYPES
+
+    @property
+    def is_loadable(self) -> bool:
+        """Whether a file of records may bring its values."""
+        return self.is_stored and (
+            self.createable or self.calculated or self.auto_number is not None
+        )
+
+    @property
+    def is_picklist(self) -> bool:
+        """Whether its values come from a list."""
+        return self.type in _PICKLIST_TYPES
+
+    @property
+    def is_compound(self) -> bool:
+        """Whether its value is put together of other fields'."""
+        return self.type in COMPOUND_TYPES
+
+    @property
+    def largest(self) -> int | None:
+        """How far from 0 a part of a location may be, in degrees; None for other fields."""
+        if self.type != "double" or not self.compound_name:
+            return None
+        name = self.name.lower().removesuffix("__s")
+        return 90 if name.endswith("latitude") else 180 if name.endswith("longitude") else None
 
     @property
     def groupable(self) -> bool:
         """Whether GROUP BY may use it."""
-        if self.formula and self.formula.text:
-            return False
-        return self.filterable and not self.is_number and self.type not in ("datetime", "address")
+        computed = (
+            self.filterable
+            and not (self.calculated and self.is_text)
+            and self.auto_number is None
+            and not self.is_number
+            and self.type not in _UNGROUPABLE
+        )
+        return bool(self.described.get("groupable", computed))
+
+    @property
+    def sortable(self) -> bool:
+        """Whether ORDER BY may use it."""
+        computed = self.filterable and self.type not in _UNSORTABLE
+        return bool(self.described.get("sortable", computed))
+
+    @property
+    def aggregatable(self) -> bool:
+        """Whether MIN, MAX and the like may use it."""
+        computed = self.sortable and self.type not in ("boolean", "combobox")
+        return bool(self.described.get("aggregatable", computed))
+
+    @property
+    def permissionable(self) -> bool:
+        """Whether field-level security can hide it or make it read-only."""
+        may_be_blank = self.nillable or self.type == "boolean" or self.auto_number is not None
+        is_named = self.compound_name == "Name"
+        computed = (
+            may_be_blank
+            and not is_named
+            and (self.custom or self.is_compound or (self.updateable and self.createable))
+        )
+        return bool(self.described.get("permissionable", computed))
 
     @property
     def relationship_name(self) -> str | None:
         """The name that leads to the record it refers to, such as `Account` for `AccountId`."""
-        if self.type != "reference":
+        if self.type != "reference" or self.relationship == "":
             return None
+        if self.relationship:
+            return self.relationship
         return self.name[:-1] + "r" if self.custom else self.name.removesuffix("Id")
 
     @property
@@ -111,6 +240,9 @@ class SObject:
 
     Attributes:
         parts: The part-fields of each compound field, by the compound's name.
+        described: What its describe says otherwise than follows from the rest.
+        named_children: What is known of the records that refer to it, by (sObject, field) in
+            lower case: the relationship's name, whether deletes cascade, whether they are refused.
     """
 
     name: str
@@ -123,6 +255,30 @@ class SObject:
     mergeable: bool = False
     listviewable: bool = False
     parts: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    described: Mapping[str, Any] = field(default_factory=dict)
+    named_children: Mapping[tuple[str, str], tuple[str | None, bool, bool]] = field(
+        default_factory=dict
+    )
+
+    def with_fields(self, fields: Sequence[Field]) -> "SObject":
+        """The same sObject with other fields."""
+        return replace(self, fields=tuple(fields), parts=_parts(tuple(fields)))
+
+    @property
+    def custom(self) -> bool:
+        """Whether an administrator made it."""
+        return self.name.endswith("__c")
+
+    @cached_property
+    def auto_numbers(self) -> tuple[Field, ...]:
+        """The fields whose values are assigned on create."""
+        return tuple(item for item in self.stored_fields if item.auto_number is not None)
+
+    @cached_property
+    def dependent_picklists(self) -> tuple[tuple[Field, Field], ...]:
+        """The picklists that depend on another field, each with that field."""
+        pairs = ((item, self.field(item.controller or "")) for item in self.stored_fields)
+        return tuple((item, controller) for item, controller in pairs if controller)
 
     @cached_property
     def _by_name(self) -> dict[str, Field]:
@@ -175,6 +331,7 @@ class ChildRelationship:
     child: str
     field: str
     cascade_delete: bool
+    restricted_delete: bool = False
 
 
 # (name, plural label, key prefix, may be created, may be deleted, mergeable, has list views)
@@ -207,7 +364,7 @@ _CHILDREN = {
     ("Contact", "ReportsToId"): (None, False),
     ("Opportunity", "AccountId"): ("Opportunities", True),
     ("Opportunity", "CampaignId"): ("Opportunities", False),
-    ("Opportunity", "ContactId"): (None, False),
+    ("Opportunity", "ContactId"): ("Opportunities", False),
     ("Account", "ParentId"): ("ChildAccounts", False),
     ("Campaign", "ParentId"): ("ChildCampaigns", False),
     ("CampaignMember", "CampaignId"): ("CampaignMembers", True),
@@ -222,7 +379,10 @@ _CHILDREN = {
     ("ContactHistory", "ContactId"): ("Histories", True),
     ("LeadHistory", "LeadId"): ("Histories", True),
     ("OpportunityFieldHistory", "OpportunityId"): ("Histories", True),
+    ("User", "AccountId"): ("Users", False),
+    ("User", "ContactId"): ("Users", False),
 }
+_RESTRICTED_DELETES = frozenset({("User", "ContactId")})
 
 
 class Schema:
@@ -231,6 +391,7 @@ class Schema:
     def __init__(self, sobjects: tuple[SObject, ...]) -> None:
         self.sobjects = sobjects
         self._by_name = {sobject.name.lower(): sobject for sobject in sobjects}
+        self._children: dict[str, list[ChildRelationship]] = {}
 
     def __iter__(self) -> Iterator[SObject]:
         return iter(self.sobjects)
@@ -253,24 +414,35 @@ class Schema:
 
     def children(self, parent: SObject) -> list[ChildRelationship]:
         """The relationships that lead from an sObject to those that refer to it."""
-        return [
-            ChildRelationship(name or "", child.name, item.name, cascade)
-            for child in self.sobjects
-            for item in child.fields
-            if parent.name in item.refers_to
-            for name, cascade in [_CHILDREN.get((child.name, item.name), (None, False))]
-        ]
+        if parent.name not in self._children:
+            self._children[parent.name] = self._find_children(parent)
+        return self._children[parent.name]
+
+    def _find_children(self, parent: SObject) -> list[ChildRelationship]:
+        found = []
+        for child in self.sobjects:
+            for item in child.fields:
+                if parent.name not in item.refers_to:
+                    continue
+                own = item.child_relationship, item.cascade_delete, item.restricted_delete
+                key = child.name.lower(), item.name.lower()
+                name, cascade, restricted = parent.named_children.get(key, own)
+                found.append(
+                    ChildRelationship(name or "", child.name, item.name, cascade, restricted)
+                )
+        return found
 
 
 def load_schema() -> Schema:
     """The sObjects of a local org, as `metadata/` describes them."""
     folder = files("salesforce_pipelines.local_org") / "metadata"
     picklists = json.loads((folder / "picklists.json").read_text(encoding="utf-8"))
+    details = json.loads((folder / "details.json").read_text(encoding="utf-8"))
     sobjects = []
     for name, plural, prefix, createable, deletable, mergeable, listviewable in _SOBJECTS:
         table = (folder / f"{name}.csv").read_text(encoding="utf-8")
         rows = csv.DictReader(table.splitlines())
-        fields = tuple(_field(name, row, picklists) for row in rows)
+        fields = with_bit_sets(_field(name, row, picklists, details) for row in rows)
         sobjects.append(
             SObject(
                 name=name,
@@ -283,17 +455,25 @@ def load_schema() -> Schema:
                 mergeable=mergeable,
                 listviewable=listviewable,
                 parts=_parts(fields),
+                described=details.get(name, {}),
             )
         )
     return Schema(tuple(sobjects))
 
 
-def _field(sobject: str, row: Mapping[str, str], picklists: Mapping[str, Any]) -> Field:
+def _field(
+    sobject: str,
+    row: Mapping[str, str],
+    picklists: Mapping[str, Any],
+    details: Mapping[str, Mapping[str, Any]],
+) -> Field:
     name, type_, marks = row["name"], row["type"], frozenset(row["marks"].split())
     formula = FORMULAS.get((sobject, name))
     length, precision, scale = _size(type_, row["size"])
     values = picklists.get(f"{sobject}.{name}") or picklists.get(name) or ()
-    return Field(
+    picklist = tuple(map(_picklist_value, values)) if type_ in _PICKLIST_TYPES else ()
+    child_relationship, cascade_delete = _CHILDREN.get((sobject, name), (None, False))
+    item = Field(
         name=name,
         label=row["label"],
         type=type_,
@@ -313,9 +493,17 @@ def _field(sobject: str, row: Mapping[str, str], picklists: Mapping[str, Any]) -
         filterable="unfilterable" not in marks,
         compound_name=row["compound"] or None,
         refers_to=tuple(row["refers_to"].split("/")) if row["refers_to"] else (),
-        picklist=tuple(_picklist_value(value) for value in values) if type_ == "picklist" else (),
+        picklist=picklist,
         formula=formula,
+        calculated=formula is not None and (formula.text is not None or formula.is_roll_up),
+        calculated_text=formula.text if formula else None,
+        treats_null_as_zero=formula is not None and formula.treats_null_as_zero,
+        case_sensitive="casesensitive" in marks,
+        child_relationship=child_relationship,
+        cascade_delete=cascade_delete,
+        restricted_delete=(sobject, name) in _RESTRICTED_DELETES,
     )
+    return replace(item, **details.get(f"{sobject}.{name}", {}))
 
 
 def _size(type_: str, size: str) -> tuple[int, int, int]:
@@ -335,12 +523,45 @@ def _picklist_value(value: str | Mapping[str, Any]) -> PicklistValue:
         return PicklistValue(value, value)
     text = value["value"]
     return PicklistValue(
-        text, value.get("label", text), value.get("default", False), value.get("converted", False)
+        text,
+        value.get("label", text),
+        value.get("default", False),
+        value.get("converted", False),
+        value.get("active", True),
+        ";".join(value["valid_for"]) if "valid_for" in value else None,
     )
 
 
+def with_bit_sets(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """Fields whose dependent picklists name the controlling values, joined by `;`, as bit sets."""
+    given = tuple(fields)
+    by_name = {item.name: item for item in given}
+    return tuple(
+        replace(item, picklist=_bit_sets(item, by_name[item.controller]))
+        if item.controller
+        else item
+        for item in given
+    )
+
+
+def _bit_sets(item: Field, controller: Field) -> tuple[PicklistValue, ...]:
+    positions = {value: at for at, value in enumerate(controlling_values(controller))}
+    values = []
+    for value in item.picklist:
+        names = value.valid_for.split(";") if value.valid_for else []
+        values.append(replace(value, valid_for=bit_set([positions[name] for name in names])))
+    return tuple(values)
+
+
+def controlling_values(controller: Field) -> tuple[str, ...]:
+    """The values of a controlling field, in the order that the bits of `valid_for` stand for."""
+    if controller.type == "boolean":
+        return "false", "true"
+    return tuple(value.value for value in controller.picklist)
+
+
 def _parts(fields: tuple[Field, ...]) -> dict[str, tuple[Field, ...]]:
-    compounds = [item.name for item in fields if item.type == "address"]
+    compounds = [item.name for item in fields if item.type in COMPOUND_TYPES]
     return {
         compound: tuple(item for item in fields if item.compound_name == compound)
         for compound in compounds

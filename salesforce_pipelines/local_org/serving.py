@@ -14,9 +14,11 @@ import uvicorn
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.app import make_app
 from salesforce_pipelines.local_org.building import GeneratedRecords, build_home
-from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
+from salesforce_pipelines.local_org.csv_loading import load_csv, loadable, parse_load
+from salesforce_pipelines.local_org.describe_import import import_describes, read_describes
 from salesforce_pipelines.local_org.disturbed_response import with_transport
 from salesforce_pipelines.local_org.header_names import SalesforceHeaderNames
+from salesforce_pipelines.local_org.home_metadata import known_schema
 from salesforce_pipelines.local_org.org import Org, Settings
 
 _BACKLOG = 128
@@ -29,6 +31,7 @@ class Serving:
     Attributes:
         port: 0 picks a free one.
         records: Gives the generated records of an org that is not there yet.
+        describe: Describe JSON of a real org, to be taken over before anything is loaded.
     """
 
     home: Path
@@ -37,6 +40,7 @@ class Serving:
     seed: int = 1
     records: Callable[[], GeneratedRecords] = tuple
     load: tuple[str, ...] = ()
+    describe: tuple[Path, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
 
@@ -51,10 +55,14 @@ def serve(serving: Serving, announce: Callable[[str], None]) -> None:
     """
     listener = _listen(serving.host, serving.port)
     try:
-        loads = [parse_load(text) for text in serving.load]
+        names = _loadable(serving)
+        loads = [parse_load(text, names) for text in serving.load]
         build_home(serving.home, serving.seed, serving.records)
         org = Org(serving.home, serving.settings)
         try:
+            if serving.describe:
+                for report in import_describes(org, serving.describe):
+                    announce("\n".join(report.lines()))
             for load in loads:
                 load_csv(org.store, load)
         except PipelineError:
@@ -68,6 +76,12 @@ def serve(serving: Serving, announce: Callable[[str], None]) -> None:
         _run(org, listener, lambda: announce(ready))
     finally:
         listener.close()
+
+
+def _loadable(serving: Serving) -> tuple[str, ...]:
+    """The sObjects that can be loaded once the home is made and its describes are taken over."""
+    described = [each.name for path in serving.describe for each in read_describes(path)]
+    return tuple(dict.fromkeys([*loadable(known_schema(serving.home / "org.db")), *described]))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salesforce_pipelines.local_org.schema import Field, SObject
+from salesforce_pipelines.local_org.schema import COMPOUND_TYPES, Field, SObject
 from salesforce_pipelines.local_org.soql_literals import ID_TYPES, TEXT_TYPES
 from salesforce_pipelines.local_org.store import quoted
 
-COMPOUND_TYPES = frozenset({"address", "location"})
 AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "MIN", "MAX", "SUM", "AVG"})
 NUMBER_TYPES = frozenset({"double", "currency", "percent", "int"})
 # "Support for Field Types in Aggregate Functions"

@@ -16,12 +16,17 @@ from salesforce_pipelines.local_org.compiled_query import (
     Parent,
 )
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.schema import ChildRelationship, Field, Schema, SObject
+from salesforce_pipelines.local_org.schema import (
+    COMPOUND_TYPES,
+    ChildRelationship,
+    Field,
+    Schema,
+    SObject,
+)
 from salesforce_pipelines.local_org.semi_joins import check_semi_joins
 from salesforce_pipelines.local_org.soql_conditions import Conditions, check_depth
 from salesforce_pipelines.local_org.soql_expressions import (
     AGGREGATES,
-    COMPOUND_TYPES,
     DATE_FUNCTIONS,
     DATETIME_FUNCTIONS,
     Expression,

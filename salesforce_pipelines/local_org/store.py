@@ -24,6 +24,7 @@ Clock = Callable[[], datetime]
 _INDEXED = frozenset(
     {"SystemModstamp", "AccountId", "CampaignId", "ContactId", "LeadId", "OpportunityId"}
 )
+_NEVER_DELETED = frozenset({"User", "Group"})
 _READER_CACHE_KIB = 4_000
 # What `recycle_bin` keeps: see there.
 _RECYCLE_BIN = (
@@ -224,7 +225,7 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make the tables of an empty org; their indexes come after the first load."""
     for sobject in schema:
         if not sobject.is_history:
-            create_table(connection, sobject, sobject.name)
+            create_table(connection, sobject)
     connection.execute("CREATE TABLE _setting (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
     connection.execute(
         "CREATE TABLE _list_view (id TEXT PRIMARY KEY, sobject TEXT, definition TEXT)"
@@ -237,10 +238,11 @@ def create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
         connection.execute(statement)
 
 
-def create_table(connection: sqlite3.Connection, sobject: SObject, name: str) -> None:
-    """Make a table with the columns of an sObject."""
-    columns = ", ".join(_column(item) for item in sobject.stored_fields)
-    connection.execute(f"CREATE TABLE {quoted(name)} (_n INTEGER PRIMARY KEY, {columns})")
+def create_table(connection: sqlite3.Connection, sobject: SObject, name: str = "") -> None:
+    """Make a table with the columns of an sObject, by default that of its records."""
+    columns = ", ".join(column_definition(item) for item in sobject.stored_fields)
+    table = quoted(name or sobject.name)
+    connection.execute(f"CREATE TABLE {table} (_n INTEGER PRIMARY KEY, {columns})")
 
 
 def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
@@ -248,46 +250,64 @@ def create_indexes(connection: sqlite3.Connection, schema: Schema) -> None:
     for sobject in schema:
         if sobject.is_history:
             continue
-        table = quoted(sobject.name)
         for item in sobject.stored_fields:
-            name = quoted(f"{sobject.name}.{item.name}")
-            if item.type == "id":
-                connection.execute(f"CREATE UNIQUE INDEX {name} ON {table} ({quoted(item.name)})")
-            elif item.unique:
-                connection.execute(
-                    f"CREATE UNIQUE INDEX {name} ON {table} ({quoted(item.name)})"
-                    f" WHERE IsDeleted = 0 AND {quoted(item.name)} IS NOT NULL"
-                )
-            elif item.name == "SystemModstamp" and sobject.has_is_deleted:
-                # With IsDeleted it answers counts and windows without reading the records.
-                connection.execute(f"CREATE INDEX {name} ON {table} (SystemModstamp, IsDeleted)")
-            elif item.id_lookup or item.name in _INDEXED or _is_account_name(sobject, item):
-                connection.execute(f"CREATE INDEX {name} ON {table} ({quoted(item.name)})")
-            elif _leads_to_deletable(schema, item):
-                connection.execute(
-                    f"CREATE INDEX {name} ON {table} ({quoted(item.name)})"
-                    f" WHERE {quoted(item.name)} IS NOT NULL"
-                )
+            create_index(connection, sobject, item)
+
+
+def create_index(connection: sqlite3.Connection, sobject: SObject, item: Field) -> None:
+    """Make the index of one field, if it needs one.
+
+    Raises:
+        sqlite3.IntegrityError: The field is unique, and live records share a value.
+    """
+    table, column = quoted(sobject.name), quoted(item.name)
+    name = quoted(index_name(sobject, item))
+    if item.type == "id":
+        connection.execute(f"CREATE UNIQUE INDEX {name} ON {table} ({column})")
+    elif item.unique:
+        live = "IsDeleted = 0 AND " if sobject.has_is_deleted else ""
+        connection.execute(
+            f"CREATE UNIQUE INDEX {name} ON {table} ({column}) WHERE {live}{column} IS NOT NULL"
+        )
+    elif item.name == "SystemModstamp" and sobject.has_is_deleted:
+        # With IsDeleted it answers counts and windows without reading the records.
+        connection.execute(f"CREATE INDEX {name} ON {table} (SystemModstamp, IsDeleted)")
+    elif (
+        item.name in _INDEXED
+        or _is_account_name(sobject, item)
+        or (item.id_lookup and not item.external_id)
+    ):
+        connection.execute(f"CREATE INDEX {name} ON {table} ({column})")
+    elif item.external_id or _leads_to_deletable(item):
+        # Most records have none.
+        connection.execute(f"CREATE INDEX {name} ON {table} ({column}) WHERE {column} IS NOT NULL")
+
+
+def index_name(sobject: SObject, item: Field) -> str:
+    """The name of a field's index."""
+    return f"{sobject.name}.{item.name}"
 
 
 def _is_account_name(sobject: SObject, item: Field) -> bool:
     return sobject.name == "Account" and item.name == "Name"
 
 
-def _leads_to_deletable(schema: Schema, item: Field) -> bool:
-    """Whether a delete must find the records that have a value here."""
-    parents = (schema.get(name) for name in item.refers_to)
-    return any(parent and parent.has_is_deleted for parent in parents)
+def _leads_to_deletable(item: Field) -> bool:
+    """Whether a delete must find the records that have a value here: users are never deleted."""
+    return bool(set(item.refers_to) - _NEVER_DELETED)
 
 
-def _column(item: Field) -> str:
+def column_definition(item: Field) -> str:
+    """The column that keeps a stored field."""
     name = quoted(item.name)
     if item.type == "boolean":
-        return f"{name} INTEGER NOT NULL DEFAULT 0"
-    if item.type == "int":
+        return f"{name} INTEGER NOT NULL DEFAULT {int(bool(item.default))}"
+    if item.type in ("int", "long"):
         return f"{name} INTEGER"
     if item.is_number:
         return f"{name} REAL"
+    if item.case_sensitive:
+        return f"{name} TEXT"
     return f"{name} TEXT COLLATE NOCASE" if item.is_text else f"{name} TEXT"
 
 
