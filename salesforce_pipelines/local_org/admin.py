@@ -14,9 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from salesforce_pipelines.local_org import admin_handlers
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org import admin_handlers, admin_setup
 from salesforce_pipelines.local_org.admin_access import check_access
 from salesforce_pipelines.local_org.admin_calls import AdminCall, AdminError, AdminHandler
+from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.org import Org
 
 ROOT = "local-org"
@@ -46,7 +48,7 @@ class AdminRoute:
 def list_routes(call: AdminCall) -> dict[str, Any]:
     """What there is."""
     return {
-        "about": "Limits, faults and the clock of this local org. Send changes as JSON.",
+        "about": "Clock, limits, faults and Setup of this local org. Send changes as JSON.",
         "routes": [
             {"method": route.method, "path": f"/{ROOT}/{route.path}", "does": route.doc}
             for route in ADMIN_ROUTES
@@ -73,6 +75,72 @@ ADMIN_ROUTES: tuple[AdminRoute, ...] = (
     AdminRoute("DELETE", "faults", "withdraw every fault", admin_handlers.delete_faults),
     AdminRoute("GET", "faults/{id}", "one fault", admin_handlers.read_fault),
     AdminRoute("DELETE", "faults/{id}", "withdraw one fault", admin_handlers.delete_fault),
+    AdminRoute("GET", "fields/{sobject}", "the fields of an sObject", admin_setup.list_fields),
+    AdminRoute(
+        "POST",
+        "fields/{sobject}",
+        "add a custom field: name, type, label ...",
+        admin_setup.add_field,
+    ),
+    AdminRoute(
+        "PATCH",
+        "fields/{sobject}/{field}",
+        "required: true with a default, or another type with length, precision, scale",
+        admin_setup.change_field,
+    ),
+    AdminRoute("DELETE", "fields/{sobject}/{field}", "delete a field", admin_setup.delete_field),
+    AdminRoute(
+        "PATCH",
+        "fields/{sobject}/{field}/picklist",
+        "change: add, rename or deactivate; value, new_value, label ...",
+        admin_setup.change_picklist,
+    ),
+    AdminRoute(
+        "PATCH",
+        "fields/{sobject}/{field}/access",
+        "field-level security: user, readable, editable",
+        admin_setup.change_field_access,
+    ),
+    AdminRoute(
+        "GET",
+        "rules/{kind}",
+        "validationRules, triggers, lookupFilters, duplicateRules or assignmentRules",
+        admin_setup.list_rules,
+    ),
+    AdminRoute("POST", "rules/{kind}", "add a rule: name, sObject ...", admin_setup.add_rule),
+    AdminRoute(
+        "PATCH", "rules/{kind}/{name}", "change a rule, such as active", admin_setup.change_rule
+    ),
+    AdminRoute("DELETE", "rules/{kind}/{name}", "take a rule away", admin_setup.delete_rule),
+    AdminRoute("GET", "locks", "the records that are locked", admin_setup.list_locks),
+    AdminRoute(
+        "POST",
+        "locks",
+        "lock a record: id; kind row or approval, times, until",
+        admin_setup.lock_record,
+    ),
+    AdminRoute("DELETE", "locks/{id}", "take a record's lock away", admin_setup.unlock_record),
+    AdminRoute(
+        "GET",
+        "lead-field-mapping",
+        "where a conversion copies custom fields of a Lead",
+        admin_setup.read_lead_mapping,
+    ),
+    AdminRoute(
+        "PUT",
+        "lead-field-mapping",
+        'change that: {"Contact": {"Lead_Field__c": "Contact_Field__c"}}',
+        admin_setup.change_lead_mapping,
+    ),
+    AdminRoute(
+        "POST",
+        "list-views",
+        "save a list view: what a real org's describe of it has, developerName, label",
+        admin_setup.add_list_view,
+    ),
+    AdminRoute("DELETE", "list-views/{id}", "forget a list view", admin_setup.delete_list_view),
+    AdminRoute("GET", "app", "the settings of the connected app", admin_setup.read_app),
+    AdminRoute("PATCH", "app", "change any of these settings", admin_setup.change_app),
     AdminRoute("POST", "sessions/expire", "end every session", admin_handlers.expire_sessions),
     AdminRoute(
         "POST",
@@ -122,6 +190,10 @@ async def answer_admin(request: Request, parts: tuple[str, ...], org: Org) -> Re
         status, answer = 200, await run_in_threadpool(route.handler, call)
     except AdminError as refusal:
         status, answer = refusal.status, {"error": refusal.message}
+    except ApiError as refusal:
+        status, answer = refusal.status, {"error": refusal.message}
+    except PipelineError as refusal:
+        status, answer = 400, {"error": str(refusal)}
     content = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return Response(
         b"" if request.method == "HEAD" else content,

@@ -391,7 +391,7 @@ def _condition(condition: dict[str, Any]) -> str:
         ]
         return f" {condition['conjunction'].upper()} ".join(parts)
     if "condition" in condition:
-        return f"NOT ({_condition(condition['condition'])})"
+        return f"(NOT ({_condition(condition['condition'])}))"
     operator, values = _OPERATORS[condition["operator"]], condition["values"]
     value = f"({', '.join(values)})" if condition["operator"] in _LIST_OPERATORS else values[0]
     return f"{condition['field']} {operator} {value}"
