@@ -223,7 +223,7 @@ def _page(name: str, status: int, *, scheme: str = "", **values: object) -> Repl
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
     }
-    return Reply(html.encode(), status=status, headers=headers, content_type=_HTML)
+    return Reply(content=html.encode(), status=status, headers=headers, content_type=_HTML)
 
 
 def _redirect(location: str) -> Reply:

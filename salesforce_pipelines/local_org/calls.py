@@ -106,8 +106,6 @@ class Reply:
         """The bytes of the body."""
         if self.content is not None:
             return self.content
-        if isinstance(self.body, bytes):
-            return self.body
         return b"" if self.body is None else orjson.dumps(self.body)
 
 

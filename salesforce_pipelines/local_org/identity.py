@@ -31,7 +31,7 @@ class _RefusedError(Exception):
         self.word = word
 
     def reply(self) -> Reply:
-        return Reply(self.word.encode(), status=self.status, content_type=_PLAIN)
+        return Reply(content=self.word.encode(), status=self.status, content_type=_PLAIN)
 
 
 def identity(call: Call) -> Reply:

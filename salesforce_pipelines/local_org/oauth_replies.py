@@ -42,12 +42,13 @@ def formatted(
         status: The HTTP status.
     """
     name = answer_format(form.get("format", ""), call.headers.get("accept", ""))
-    content: object = body
+    kind = _CONTENT_TYPES[name]
     if name == "xml":
-        content = as_xml(root, body)
-    elif name == "urlencoded":
-        content = urlencode({key: _text(value) for key, value in body.items()}).encode()
-    return Reply(content, status=status, content_type=_CONTENT_TYPES[name])
+        return Reply(content=as_xml(root, body), status=status, content_type=kind)
+    if name == "urlencoded":
+        form_body = urlencode({key: _text(value) for key, value in body.items()}).encode()
+        return Reply(content=form_body, status=status, content_type=kind)
+    return Reply(body, status=status, content_type=kind)
 
 
 def refused(call: Call, form: Mapping[str, str], refusal: OAuthError) -> Reply:

@@ -28,6 +28,7 @@ def test_it_says_what_there_is_and_every_address_is_there(org: RunningOrg) -> No
     assert {"method": "GET", "path": "/local-org/clock", "does": "the org's time"} in routes
     for route in routes:
         path = route["path"].removeprefix("/local-org/").replace("{id}", "none")
+        path = path.replace("{sobject}", "Contact").replace("{kind}", "triggers")
         if route["method"] == "GET":
             assert admin(org, "GET", path).status_code == (404 if "none" in path else 200)
         assert route["does"]
