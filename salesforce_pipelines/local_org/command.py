@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.app_options import app_changes
-from salesforce_pipelines.local_org.building import GeneratedRecords
-from salesforce_pipelines.local_org.describe_import import import_describes
-from salesforce_pipelines.local_org.generator import records
+from salesforce_pipelines.local_org.generated.generator import records
+from salesforce_pipelines.local_org.generated.people import write_people
+from salesforce_pipelines.local_org.http.serving import Serving
+from salesforce_pipelines.local_org.http.serving import serve as serve_org
+from salesforce_pipelines.local_org.metadata.describe_import import import_describes
+from salesforce_pipelines.local_org.oauth2.app_options import app_changes
 from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Org, Settings
-from salesforce_pipelines.local_org.people import write_people
-from salesforce_pipelines.local_org.serving import Serving
-from salesforce_pipelines.local_org.serving import serve as serve_org
+from salesforce_pipelines.local_org.storage.building import GeneratedRecords
 
 app = typer.Typer(
     help="A Salesforce-compatible org on this machine, for trials, demos and tests.",

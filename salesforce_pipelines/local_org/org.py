@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.call_log import CallLog
-from salesforce_pipelines.local_org.clock import MovableClock
-from salesforce_pipelines.local_org.compiled_query import Asking
-from salesforce_pipelines.local_org.connected_app import change_app_settings
-from salesforce_pipelines.local_org.faults import Faults
-from salesforce_pipelines.local_org.field_permissions import visible_schema
-from salesforce_pipelines.local_org.history import open_history
-from salesforce_pipelines.local_org.home_metadata import FieldAccess, open_metadata
-from salesforce_pipelines.local_org.job_faults import JobFaults
-from salesforce_pipelines.local_org.late_rows import LateRows
-from salesforce_pipelines.local_org.limits import Limits
-from salesforce_pipelines.local_org.page_state import PageState
-from salesforce_pipelines.local_org.save_rules import SaveRules
-from salesforce_pipelines.local_org.schema import Schema
-from salesforce_pipelines.local_org.sessions import Sessions
-from salesforce_pipelines.local_org.state import State
-from salesforce_pipelines.local_org.store import Clock, Store, stamp, utc_now
+from salesforce_pipelines.local_org.admin.clock import MovableClock
+from salesforce_pipelines.local_org.admin.faults import Faults
+from salesforce_pipelines.local_org.admin.job_faults import JobFaults
+from salesforce_pipelines.local_org.admin.late_rows import LateRows
+from salesforce_pipelines.local_org.admin.limits import Limits
+from salesforce_pipelines.local_org.http.call_log import CallLog
+from salesforce_pipelines.local_org.metadata.field_permissions import visible_schema
+from salesforce_pipelines.local_org.metadata.home_metadata import FieldAccess, open_metadata
+from salesforce_pipelines.local_org.metadata.schema import Schema
+from salesforce_pipelines.local_org.oauth2.connected_app import change_app_settings
+from salesforce_pipelines.local_org.oauth2.sessions import Sessions
+from salesforce_pipelines.local_org.saves.history import open_history
+from salesforce_pipelines.local_org.saves.save_rules import SaveRules
+from salesforce_pipelines.local_org.soql.compiled_query import Asking
+from salesforce_pipelines.local_org.storage.state import State
+from salesforce_pipelines.local_org.storage.store import Clock, Store, stamp, utc_now
+from salesforce_pipelines.local_org.web_pages.page_state import PageState
 
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from salesforce_pipelines.local_org.app import make_app
+from salesforce_pipelines.local_org.http.app import make_app
 from salesforce_pipelines.local_org.org import Org, Settings
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import uvicorn
 
-from salesforce_pipelines.local_org.app import make_app
-from salesforce_pipelines.local_org.building import build_home
+from salesforce_pipelines.local_org.http.app import make_app
 from salesforce_pipelines.local_org.org import Org, Settings
-from salesforce_pipelines.local_org.store import Clock, utc_now
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.store import Clock, utc_now
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import uvicorn
 
-from salesforce_pipelines.local_org.app import make_app
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.connected_app import AppSettings, change_app_settings
+from salesforce_pipelines.local_org.http.app import make_app
+from salesforce_pipelines.local_org.oauth2.connected_app import AppSettings, change_app_settings
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
 
 
 class MovingClock:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from salesforce_pipelines.local_org.campaign_members import MemberStatus, furthest
+from salesforce_pipelines.local_org.saves.campaign_members import MemberStatus, furthest
 from salesforce_pipelines_tests.local_org.conftest import Api
 
 

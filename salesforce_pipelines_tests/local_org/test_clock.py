@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.admin.clock import MovableClock
 from salesforce_pipelines.local_org.admin_client import AdminRefusedError
-from salesforce_pipelines.local_org.clock import MovableClock
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 

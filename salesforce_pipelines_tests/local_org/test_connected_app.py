@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.app_options import app_changes
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.connected_app import (
+from salesforce_pipelines.local_org.oauth2.app_options import app_changes
+from salesforce_pipelines.local_org.oauth2.connected_app import (
     AppSettings,
     AppSettingsError,
     app_settings,
@@ -24,7 +23,8 @@ from salesforce_pipelines.local_org.connected_app import (
 )
 from salesforce_pipelines.local_org.org import Org, Settings
 from salesforce_pipelines.local_org.running import running_org
-from salesforce_pipelines.local_org.state import State
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.state import State
 from salesforce_pipelines_tests.local_org.conftest import token_of
 from salesforce_pipelines_tests.local_org.web_login import post_token, refused
 

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.building import build_home
 from salesforce_pipelines.local_org.command import app
-from salesforce_pipelines.local_org.csv_loading import load_csv, loadable, parse_load
-from salesforce_pipelines.local_org.describe_import import ImportReport, import_describes
+from salesforce_pipelines.local_org.metadata.describe_import import ImportReport, import_describes
 from salesforce_pipelines.local_org.org import Org, Settings
 from salesforce_pipelines.local_org.running import running_org
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.csv_loading import load_csv, loadable, parse_load
 from salesforce_pipelines_tests.local_org.conftest import api_of
 from salesforce_pipelines_tests.local_org.served import ServedOrg, served
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.fault_kinds import KINDS, FaultError, describe_kinds
-from salesforce_pipelines.local_org.faults import Faults, Occasion, parse_fault, path_fits
+from salesforce_pipelines.local_org.admin.fault_kinds import KINDS, FaultError, describe_kinds
+from salesforce_pipelines.local_org.admin.faults import Faults, Occasion, parse_fault, path_fits
 
 ERROR: dict[str, object] = {"kind": "error", "status": 503, "error_code": "X", "message": "m"}
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.auto_numbers import auto_number_writer
 from salesforce_pipelines.local_org.errors import ApiError, RowRefusedError
-from salesforce_pipelines.local_org.field_values import from_csv, from_json
-from salesforce_pipelines.local_org.schema import Field, PicklistValue, bit_set
+from salesforce_pipelines.local_org.metadata.auto_numbers import auto_number_writer
+from salesforce_pipelines.local_org.metadata.schema import Field, PicklistValue, bit_set
+from salesforce_pipelines.local_org.saves.field_values import from_csv, from_json
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 
 

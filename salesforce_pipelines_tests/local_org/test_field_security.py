@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.metadata_changes import make_required, set_field_access
+from salesforce_pipelines.local_org.metadata.metadata_changes import make_required, set_field_access
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.served import ServedOrg, served
 
 

@@ -6,11 +6,11 @@ import sqlite3
 import time
 from pathlib import Path
 
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.csv_loading import CsvLoad, load_csv
-from salesforce_pipelines.local_org.history import entries
-from salesforce_pipelines.local_org.ids import to_18
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.saves.history import entries
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.csv_loading import CsvLoad, load_csv
+from salesforce_pipelines.local_org.storage.ids import to_18
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from salesforce_pipelines.local_org.bulk_query import encode_locator
+from salesforce_pipelines.local_org.bulk_api.bulk_query import encode_locator
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 from salesforce_pipelines_tests.local_org.test_bulk import ingest, ingest_results

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.dml import Writer
-from salesforce_pipelines.local_org.field_values import from_json
 from salesforce_pipelines.local_org.org import Org, Settings
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
+from salesforce_pipelines.local_org.saves.dml import Writer
+from salesforce_pipelines.local_org.saves.field_values import from_json
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 from salesforce_pipelines_tests.local_org.test_bulk import ingest
 

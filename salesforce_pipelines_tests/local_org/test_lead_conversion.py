@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.dml import Writer
-from salesforce_pipelines.local_org.field_values import from_csv
-from salesforce_pipelines.local_org.lead_conversion import (
+from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.saves.dml import Writer
+from salesforce_pipelines.local_org.saves.field_values import from_csv
+from salesforce_pipelines.local_org.saves.lead_conversion import (
     DEFAULT_MAPPING,
     LeadConvert,
     convert_lead,
@@ -21,7 +21,7 @@ from salesforce_pipelines.local_org.lead_conversion import (
     lead_field_mapping,
     set_lead_field_mapping,
 )
-from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 from salesforce_pipelines_tests.local_org.soap_client import Soap, lead_converts, values
 

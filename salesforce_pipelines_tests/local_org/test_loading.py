@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
-from salesforce_pipelines.local_org.jobs import Jobs
+from salesforce_pipelines.local_org.bulk_api.jobs import Jobs
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.csv_loading import load_csv, parse_load
 
 Records = list[tuple[str, dict[str, Any]]]
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org import metadata_changes as change
-from salesforce_pipelines.local_org.building import build_home
+from salesforce_pipelines.local_org.metadata import metadata_changes as change
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of
 from salesforce_pipelines_tests.local_org.served import ServedOrg, served
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceAuthenticationFailed
 
-from salesforce_pipelines.local_org.jwt_bearer import expiry_seconds, is_audience
+from salesforce_pipelines.local_org.oauth2.jwt_bearer import expiry_seconds, is_audience
 from salesforce_pipelines.local_org.running import running_org
 from salesforce_pipelines_tests.local_org.conftest import api_of, unique
 from salesforce_pipelines_tests.local_org.serving_in_thread import ServedOrg

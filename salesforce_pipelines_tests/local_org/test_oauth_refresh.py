@@ -14,7 +14,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.oauth_replies import answer_format, as_xml
+from salesforce_pipelines.local_org.oauth2.oauth_replies import answer_format, as_xml
 from salesforce_pipelines_tests.local_org.conftest import api_of, token_of
 from salesforce_pipelines_tests.local_org.serving_in_thread import ServedOrg
 from salesforce_pipelines_tests.local_org.web_login import (

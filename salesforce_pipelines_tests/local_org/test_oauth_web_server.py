@@ -11,8 +11,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.authorization_codes import verifier_fits
-from salesforce_pipelines.local_org.callbacks import is_callback, is_registered
+from salesforce_pipelines.local_org.oauth2.authorization_codes import verifier_fits
+from salesforce_pipelines.local_org.oauth2.callbacks import is_callback, is_registered
 from salesforce_pipelines_tests.local_org.conftest import api_of, unique
 from salesforce_pipelines_tests.local_org.serving_in_thread import ServedOrg
 from salesforce_pipelines_tests.local_org.web_login import (
@@ -351,7 +351,7 @@ def test_a_decision_without_a_person_asks_again(served: ServedOrg, browser: Brow
 def test_someone_who_is_not_listed_gives_a_username(
     served: ServedOrg, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("salesforce_pipelines.local_org.authorize.MOST_LISTED_PEOPLE", 1)
+    monkeypatch.setattr("salesforce_pipelines.local_org.oauth2.authorize.MOST_LISTED_PEOPLE", 1)
     page = browser.page()
     assert len(people_of(page)) == 1
     answer = browser.decided(page, username=" ADMIN@local-org.example ")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lxml import html
 
 from salesforce_pipelines.local_org.org import Settings
-from salesforce_pipelines.local_org.page_state import Counts, Tickets
-from salesforce_pipelines.local_org.page_values import ago, is_web_address, moment
-from salesforce_pipelines.local_org.pages import is_own_name, is_page, may_see_pages
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
+from salesforce_pipelines.local_org.web_pages.page_state import Counts, Tickets
+from salesforce_pipelines.local_org.web_pages.page_values import ago, is_web_address, moment
+from salesforce_pipelines.local_org.web_pages.pages import is_own_name, is_page, may_see_pages
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -552,7 +552,7 @@ def test_counts_are_not_taken_for_every_page() -> None:
 
 
 def test_assets_are_part_of_the_package() -> None:
-    folder = Path(__file__).parents[2] / "salesforce_pipelines" / "local_org" / "templates"
+    folder = Path(__file__).parents[2] / "salesforce_pipelines" / "local_org" / "web_pages" / "templates"
     css = (folder / "pages.css").read_text(encoding="utf-8")
     assert "url(" not in css
     assert "@import" not in css

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.dml import Writer
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.field_values import from_json
 from salesforce_pipelines.local_org.org import Org, Settings
-from salesforce_pipelines.local_org.query import first_page, next_page
+from salesforce_pipelines.local_org.rest.query import first_page, next_page
 from salesforce_pipelines.local_org.running import RunningOrg
+from salesforce_pipelines.local_org.saves.dml import Writer
+from salesforce_pipelines.local_org.saves.field_values import from_json
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org import lead_conversion, merging
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.dml import Writer
-from salesforce_pipelines.local_org.field_values import from_csv
-from salesforce_pipelines.local_org.lead_conversion import LeadConvert
 from salesforce_pipelines.local_org.org import Org, Settings
-from salesforce_pipelines.local_org.recycle_bin import deleted_records, purge
+from salesforce_pipelines.local_org.saves import lead_conversion, merging
+from salesforce_pipelines.local_org.saves.dml import Writer
+from salesforce_pipelines.local_org.saves.field_values import from_csv
+from salesforce_pipelines.local_org.saves.lead_conversion import LeadConvert
+from salesforce_pipelines.local_org.saves.recycle_bin import deleted_records, purge
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 from salesforce_pipelines_tests.local_org.soap_client import Soap
 

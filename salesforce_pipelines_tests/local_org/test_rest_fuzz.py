@@ -8,7 +8,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.routes import DATA_ROUTES
+from salesforce_pipelines.local_org.http.routes import DATA_ROUTES
 from salesforce_pipelines_tests.local_org.conftest import VERSION, Api
 
 FUZZ = settings(

@@ -7,14 +7,18 @@ import pytest
 
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.org import Org
-from salesforce_pipelines.local_org.record_locks import lock_record, record_locks, unlock_record
-from salesforce_pipelines.local_org.rule_settings import (
+from salesforce_pipelines.local_org.saves.record_locks import (
+    lock_record,
+    record_locks,
+    unlock_record,
+)
+from salesforce_pipelines.local_org.saves.rule_settings import (
     add_rule,
     change_rule,
     delete_rule,
     rules,
 )
-from salesforce_pipelines.local_org.save_rules import KINDS
+from salesforce_pipelines.local_org.saves.save_rules import KINDS
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 from salesforce_pipelines_tests.local_org.served_org import served_org
 

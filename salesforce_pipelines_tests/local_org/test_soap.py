@@ -10,15 +10,15 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.calls import Call
+from salesforce_pipelines.local_org.http.calls import Call
 from salesforce_pipelines.local_org.org import Org, Settings
-from salesforce_pipelines.local_org.soap import answer as soap_answer
-from salesforce_pipelines.local_org.soap_xml import (
+from salesforce_pipelines.local_org.soap_api.soap import answer as soap_answer
+from salesforce_pipelines.local_org.soap_api.soap_xml import (
     MalformedMessageError,
     read_message,
     tag,
 )
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 from salesforce_pipelines_tests.local_org.soap_client import (
     Soap,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.ids import to_18
-from salesforce_pipelines.local_org.schema import load_schema
-from salesforce_pipelines.local_org.soql import parse
-from salesforce_pipelines.local_org.soql_sql import compile_query
-from salesforce_pipelines.local_org.store import (
+from salesforce_pipelines.local_org.metadata.schema import load_schema
+from salesforce_pipelines.local_org.soql.compiled_query import Asking
+from salesforce_pipelines.local_org.soql.soql_sql import compile_query
+from salesforce_pipelines.local_org.soql.syntax import parse
+from salesforce_pipelines.local_org.storage.ids import to_18
+from salesforce_pipelines.local_org.storage.store import (
     create_indexes,
     create_tables,
     insert_statement,

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.ids import to_18
-from salesforce_pipelines.local_org.records import RecordShaper
-from salesforce_pipelines.local_org.schema import Field, PicklistValue, Schema, SObject
-from salesforce_pipelines.local_org.soql_sql import compile_query
-from salesforce_pipelines.local_org.store import prepare
+from salesforce_pipelines.local_org.metadata.schema import Field, PicklistValue, Schema, SObject
+from salesforce_pipelines.local_org.rest.records import RecordShaper
+from salesforce_pipelines.local_org.soql.compiled_query import Asking
+from salesforce_pipelines.local_org.soql.soql_sql import compile_query
+from salesforce_pipelines.local_org.storage.ids import to_18
+from salesforce_pipelines.local_org.storage.store import prepare
 
 USER, GROUP = to_18("005000000000001"), to_18("00G000000000001")
 PLACE = tuple(
