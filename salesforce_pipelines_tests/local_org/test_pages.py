@@ -552,7 +552,8 @@ def test_counts_are_not_taken_for_every_page() -> None:
 
 
 def test_assets_are_part_of_the_package() -> None:
-    folder = Path(__file__).parents[2] / "salesforce_pipelines" / "local_org" / "web_pages" / "templates"
+    package = Path(__file__).parents[2] / "salesforce_pipelines" / "local_org"
+    folder = package / "web_pages" / "templates"
     css = (folder / "pages.css").read_text(encoding="utf-8")
     assert "url(" not in css
     assert "@import" not in css

@@ -93,7 +93,7 @@ _ACCOUNT_TIER = Formula(
     ' IF(Account.AnnualRevenue >= 10000000, "Mid-market", "Small business")))',
 )
 _DISCOUNTED_VALUE = Formula(
-    "CAST(coalesce({t}.Lifetime_Value__c, 0) * (1 - coalesce({t}.Discount__c, 0) / 100.0) AS REAL)",
+    "round(coalesce({t}.Lifetime_Value__c, 0) * (1 - coalesce({t}.Discount__c, 0) / 100.0), 2)",
     "Lifetime_Value__c * (1 - Discount__c)",
     treats_null_as_zero=True,
 )

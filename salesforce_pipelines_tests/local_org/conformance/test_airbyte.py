@@ -120,8 +120,13 @@ def everything(api: Api) -> dict[str, dict[str, Message]]:
     for name in STREAMS:
         described = api.get(f"sobjects/{name}/describe")["fields"]
         columns = ", ".join(field["name"] for field in described)
-        rows = api.records(f"SELECT {columns} FROM {name}", "queryAll")
-        assert len(rows) < 2000
+        page = api.get("queryAll", q=f"SELECT {columns} FROM {name}")
+        rows = page["records"]
+        while not page["done"]:
+            page = api.session.get(f"{api.url}{page['nextRecordsUrl']}", timeout=30).json()
+            rows += page["records"]
+        for row in rows:
+            row.pop("attributes")
         found[name] = {row["Id"]: row for row in rows}
     return found
 
