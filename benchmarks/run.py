@@ -16,7 +16,7 @@ from benchmarks.measuring import Measured, measure
 from benchmarks.org import session
 from salesforce_pipelines.cli.demo import reached
 from salesforce_pipelines.config.loading import load
-from salesforce_pipelines.local_org.people import write_people
+from salesforce_pipelines.local_org.generated.people import write_people
 from salesforce_pipelines.local_org.running import running_org
 
 REPOSITORY = Path(__file__).parents[1]

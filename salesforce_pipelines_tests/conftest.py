@@ -15,7 +15,7 @@ from salesforce_pipelines.config.loading import load
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.definitions import build
 from salesforce_pipelines.enrichment.providers import FilePeople
-from salesforce_pipelines.local_org.people import write_people
+from salesforce_pipelines.local_org.generated.people import write_people
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.store.ledger import Ledger

@@ -17,7 +17,7 @@ import requests
 import yaml
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
-from salesforce_pipelines.local_org.people import write_people
+from salesforce_pipelines.local_org.generated.people import write_people
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.store import credits, plans
 from salesforce_pipelines.store.ledger import Ledger

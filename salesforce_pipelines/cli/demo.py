@@ -23,7 +23,7 @@ from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.confirmation import UNITS
 from salesforce_pipelines.definitions import open_ledger
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.people import write_people
+from salesforce_pipelines.local_org.generated.people import write_people
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.store import plans as ledger_plans

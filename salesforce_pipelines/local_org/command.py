@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from salesforce_pipelines.local_org.building import GeneratedRecords
-from salesforce_pipelines.local_org.generator import records
-from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Settings
-from salesforce_pipelines.local_org.people import write_people
-from salesforce_pipelines.local_org.serving import Serving
-from salesforce_pipelines.local_org.serving import serve as serve_org
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.generated.generator import records
+from salesforce_pipelines.local_org.generated.people import write_people
+from salesforce_pipelines.local_org.http.serving import Serving
+from salesforce_pipelines.local_org.http.serving import serve as serve_org
+from salesforce_pipelines.local_org.metadata.describe_import import import_describes
+from salesforce_pipelines.local_org.oauth2.app_options import app_changes
+from salesforce_pipelines.local_org.org import DAILY_API_CALLS, Org, Settings
+from salesforce_pipelines.local_org.storage.building import GeneratedRecords
 
 app = typer.Typer(
     help="A Salesforce-compatible org on this machine, for trials, demos and tests.",
@@ -33,9 +36,60 @@ def serve(
         list[str] | None,
         typer.Option(help="CSV of Contacts to load, or SOBJECT=FILE for another sObject."),
     ] = None,
+    describe: Annotated[
+        list[Path] | None,
+        typer.Option(help="Describe JSON of a real org, whose fields the org shall have."),
+    ] = None,
     client_id: Annotated[str, typer.Option(help="Consumer key.")] = Settings().client_id,
     client_secret: Annotated[str, typer.Option(help="Consumer secret.")] = Settings().client_secret,
     api_limit: Annotated[int, typer.Option(min=1, help="API calls per day.")] = DAILY_API_CALLS,
+    session_seconds: Annotated[
+        int | None, typer.Option(help="Seconds a session lives after its last use.")
+    ] = None,
+    code_seconds: Annotated[
+        int | None, typer.Option(help="Seconds an authorization code can be exchanged.")
+    ] = None,
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(help="Address a login may end at, beside every one of this machine."),
+    ] = None,
+    require_pkce: Annotated[
+        bool | None,
+        typer.Option("--require-pkce/--no-require-pkce", help="Whether logins need PKCE."),
+    ] = None,
+    rotate_refresh_tokens: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate-refresh-tokens/--no-rotate-refresh-tokens",
+            help="Whether each refresh gives a new refresh token.",
+        ),
+    ] = None,
+    jwt_certificate: Annotated[
+        list[Path] | None,
+        typer.Option(help="PEM certificate that checks the signatures of JWT bearer logins."),
+    ] = None,
+    preauthorised_user: Annotated[
+        list[str] | None,
+        typer.Option(help="Username that JWT bearer may log in at once; * for every user."),
+    ] = None,
+    client_credentials_user: Annotated[
+        str | None,
+        typer.Option(help="Username that client credentials run as; '' for nobody."),
+    ] = None,
+    soap_login: Annotated[
+        bool,
+        typer.Option(
+            "--soap-login",
+            help="Allow SOAP login() up to v64, with a username and the consumer secret.",
+        ),
+    ] = False,
+    admin_from_anywhere: Annotated[
+        bool,
+        typer.Option(
+            "--admin-from-anywhere",
+            help="Let other machines see the pages and use /local-org/ too.",
+        ),
+    ] = False,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log each call, without ids and values.")
     ] = False,
@@ -50,13 +104,47 @@ def serve(
         seed=seed,
         records=partial(_generated, contacts, leads, seed),
         load=tuple(load or ()),
-        settings=Settings(client_id, client_secret, api_limit),
+        describe=tuple(describe or ()),
+        settings=Settings(
+            client_id=client_id,
+            client_secret=client_secret,
+            daily_api_calls=api_limit,
+            app_changes=app_changes(
+                session_seconds=session_seconds,
+                code_seconds=code_seconds,
+                callbacks=callback or None,
+                require_pkce=require_pkce,
+                rotate_refresh_tokens=rotate_refresh_tokens,
+                certificates=jwt_certificate,
+                preauthorised_users=preauthorised_user,
+                client_credentials_user=client_credentials_user,
+            ),
+            soap_login=soap_login,
+            admin_from_anywhere=admin_from_anywhere,
+        ),
     )
     serve_org(serving, announce=lambda line: print(line, flush=True))
 
 
 def _generated(contacts: int, leads: int, seed: int) -> GeneratedRecords:
     return records(contacts, leads, seed) if contacts or leads else ()
+
+
+@app.command()
+def import_describe(
+    files: Annotated[list[Path], typer.Argument(help="Describe JSON of a real org's sObjects.")],
+    home: Annotated[Path, typer.Option(help="Folder that keeps the org.")],
+) -> None:
+    """Take over the fields and custom sObjects of a real org into an org that is not running."""
+    if not (home / "org.db").exists():
+        message = f"{home} has no org yet. Serve one there first, or use serve --describe."
+        raise PipelineError(message)
+    org = Org(home, Settings())
+    try:
+        for report in import_describes(org, files):
+            print("\n".join(report.lines()))
+    finally:
+        org.close()
 
 
 @app.command()

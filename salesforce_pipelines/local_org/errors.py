@@ -1,22 +1,40 @@
 """What the local org answers when it refuses a request, in the words Salesforce uses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 class ApiError(Exception):
-    """A refusal of a whole request: an HTTP status and one entry of the error array."""
+    """A refusal of a whole request: an HTTP status and one entry of the error array.
 
-    def __init__(self, status: int, code: str, message: str, fields: tuple[str, ...] = ()) -> None:
+    Args:
+        fields: The fields it is about; None leaves the key out of the response.
+        details: What the entry shows beside its message, such as the duplicates of a record.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        fields: tuple[str, ...] | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.fields = fields
+        self.details = details or {}
 
     def body(self) -> list[dict[str, object]]:
         """The error array of the response."""
-        entry: dict[str, object] = {"message": self.message, "errorCode": self.code}
-        if self.fields:
+        entry: dict[str, object] = {
+            **self.details,
+            "message": self.message,
+            "errorCode": self.code,
+        }
+        if self.fields is not None:
             entry["fields"] = list(self.fields)
         return [entry]
 
@@ -45,15 +63,25 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """Why one record was not written."""
+    """Why one record was not written.
+
+    Attributes:
+        details: What REST shows beside the message, such as the duplicates of the record.
+    """
 
     code: str
     message: str
     fields: tuple[str, ...] = ()
+    details: Mapping[str, object] | None = None
 
     def in_collection(self) -> dict[str, object]:
         """The entry of a collection result's `errors`."""
-        return {"statusCode": self.code, "message": self.message, "fields": list(self.fields)}
+        return {
+            **(self.details or {}),
+            "statusCode": self.code,
+            "message": self.message,
+            "fields": list(self.fields),
+        }
 
     def in_bulk(self) -> str:
         """The text of a Bulk result's `sf__Error` column."""
@@ -64,7 +92,8 @@ class RowError:
         """The refusal of a call that was about this one record."""
         # With fields, it is about a record that this one refers to.
         status = 400 if self.fields else _STATUS_BY_CODE.get(self.code, 400)
-        return ApiError(status, self.code, self.message, self.fields)
+        fields = None if self.details else self.fields
+        return ApiError(status, self.code, self.message, fields, self.details)
 
 
 _STATUS_BY_CODE = {
@@ -77,9 +106,15 @@ _STATUS_BY_CODE = {
 class RowRefusedError(Exception):
     """Carries a `RowError` from a validation rule to whoever reports the record's outcome."""
 
-    def __init__(self, code: str, message: str, *fields: str) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *fields: str,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(code)
-        self.error = RowError(code, message, fields)
+        self.error = RowError(code, message, fields, details)
 
 
 def not_found() -> ApiError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.admin_client import AdminClient
 from salesforce_pipelines.local_org.org import Settings
 
 _READY = re.compile(r"Local org ready at (http://\S+)")
@@ -28,6 +29,11 @@ class RunningOrg:
     client_secret: str
     home: Path
     process: subprocess.Popen[str]
+
+    @property
+    def admin(self) -> AdminClient:
+        """Its clock, limits and faults."""
+        return AdminClient(self.url)
 
     def stop(self) -> None:
         """Stop it cleanly; harmless if it has stopped."""
@@ -49,6 +55,7 @@ def running_org(
     seed: int = 1,
     load: Sequence[Path] = (),
     port: int = 0,
+    options: Sequence[str] = (),
     startup_timeout: float = 60,
 ) -> Iterator[RunningOrg]:
     """Start a local org, wait until it is ready, and stop it in the end.
@@ -60,6 +67,7 @@ def running_org(
         seed: Equal seeds give equal orgs.
         load: CSV files of Contacts to load.
         port: 0 picks a free one.
+        options: Further options of `local-org serve`, such as `("--require-pkce",)`.
         startup_timeout: Seconds it may take until it is ready.
 
     Raises:
@@ -71,6 +79,7 @@ def running_org(
     command += ["--contacts", str(contacts), "--leads", str(leads)]
     for path in load:
         command += ["--load", str(path)]
+    command += options
     with subprocess.Popen(  # noqa: S603  # our own command line
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as process:

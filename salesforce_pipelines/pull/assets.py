@@ -69,10 +69,8 @@ def quick_check_keys(sobjects: Iterable[str]) -> list[dg.AssetCheckKey]:
 
 def external(pipelines: Pipelines, sobject: str) -> dg.AssetSpec:
     """An sObject of the org, at the left edge of the lineage."""
-    address = pipelines.connection.login_url
-    metadata: dict[str, Any] = {"sObject": sobject}
-    if address.startswith("https://"):  # the local org has no pages to look at
-        metadata["org"] = dg.MetadataValue.url(f"{address}/lightning/o/{sobject}/list")
+    address = f"{pipelines.connection.login_url}/lightning/o/{sobject}/list"
+    metadata: dict[str, Any] = {"sObject": sobject, "org": dg.MetadataValue.url(address)}
     return dg.AssetSpec(
         external_key(sobject),
         description=f"{sobject} records in the Salesforce org, as people there see them.",

@@ -10,8 +10,8 @@ from salesforce_pipelines.enrichment.providers import FilePeople
 from salesforce_pipelines.identity.identifiers import identifiers
 from salesforce_pipelines.identity.matching import match
 from salesforce_pipelines.identity.reference import reference_for
-from salesforce_pipelines.local_org.generator import records
-from salesforce_pipelines.local_org.people import truth, write_people
+from salesforce_pipelines.local_org.generated.generator import records
+from salesforce_pipelines.local_org.generated.people import truth, write_people
 
 FIELDS = Identifiers(
     work_email=("Email",),

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
+from salesforce_pipelines_tests.local_org.serving_in_thread import ServedOrg, served_org
 
 VERSION = "62.0"
 _NUMBERS = count(1)
@@ -129,3 +130,16 @@ def api(org: RunningOrg) -> Iterator[Api]:
     client = api_of(org)
     with client.session:
         yield client
+
+
+@pytest.fixture(scope="session")
+def _served_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedOrg]:
+    with served_org(tmp_path_factory.mktemp("served") / "home") as served:
+        yield served
+
+
+@pytest.fixture
+def served(_served_once: ServedOrg) -> Iterator[ServedOrg]:
+    """An org whose clock and connected app a test may change; the app is as at first after it."""
+    yield _served_once
+    _served_once.reset()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salesforce_pipelines.local_org.running import running_org
-from salesforce_pipelines.local_org.store import java_double
+from salesforce_pipelines.local_org.storage.store import java_double
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 
 

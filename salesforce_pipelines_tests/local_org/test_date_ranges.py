@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.date_ranges import date_range
+from salesforce_pipelines.local_org.soql.date_ranges import date_range
 
 WEDNESDAY = date(2024, 5, 15)
 

@@ -160,7 +160,6 @@ def test_wrong_addresses_and_methods(api: Api) -> None:
     answer = api.call("PUT", "sobjects/Contact", json={})
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (405, "METHOD_NOT_ALLOWED")
     assert api.session.get(f"{api.url}/elsewhere", timeout=10).status_code == 404
-    assert api.session.get(f"{api.url}/", timeout=10).status_code == 404
 
 
 def test_answers_are_compressed_if_asked(api: Api) -> None:

@@ -14,9 +14,12 @@ from itertools import islice, pairwise
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.generator import USERS, Row, records
-from salesforce_pipelines.local_org.population import EMPLOYEE_BANDS, Population
-from salesforce_pipelines.local_org.spellings import PLACEHOLDER_EMAILS, PLACEHOLDER_PHONES
+from salesforce_pipelines.local_org.generated.generator import USERS, Row, records
+from salesforce_pipelines.local_org.generated.population import EMPLOYEE_BANDS, Population
+from salesforce_pipelines.local_org.generated.spellings import (
+    PLACEHOLDER_EMAILS,
+    PLACEHOLDER_PHONES,
+)
 
 CONTACTS, LEADS, SEED = 12_000, 6_000, 42
 
@@ -95,7 +98,7 @@ def text(row: Row, *fields: str) -> str:
 
 def test_same_arguments_give_the_same_stream_in_another_process() -> None:
     program = (
-        "from salesforce_pipelines.local_org.generator import records;"
+        "from salesforce_pipelines.local_org.generated.generator import records;"
         "from salesforce_pipelines_tests.local_org.test_generator import digest;"
         "print(digest(records(700, 300, 5)))"
     )

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.ids import IdFactory, checksum, is_id, to_18
+from salesforce_pipelines.local_org.storage.ids import IdFactory, checksum, is_id, to_18
 
 
 def test_checksum_is_that_of_ids_recorded_from_real_orgs() -> None:

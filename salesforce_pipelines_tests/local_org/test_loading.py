@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.building import build_home
-from salesforce_pipelines.local_org.csv_loading import load_csv, parse_load
-from salesforce_pipelines.local_org.jobs import Jobs
+from salesforce_pipelines.local_org.bulk_api.jobs import Jobs
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.storage.building import build_home
+from salesforce_pipelines.local_org.storage.csv_loading import load_csv, parse_load
 
 Records = list[tuple[str, dict[str, Any]]]
 
@@ -301,8 +301,90 @@ def test_a_file_that_is_not_utf_8(org: Org, tmp_path: Path) -> None:
 def test_loads_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="there is no file"):
         parse_load(str(tmp_path / "nowhere.csv"))
-    with pytest.raises(PipelineError, match="only Account, Contact, Lead can be loaded, not Task"):
+    with pytest.raises(PipelineError, match=r"only Account, .*, User can be loaded, not Task"):
         parse_load(f"Task={tmp_path}")
+
+
+def load_files(org: Org, tmp_path: Path, **texts: str) -> None:
+    for sobject, text in texts.items():
+        path = tmp_path / f"{sobject}.csv"
+        path.write_text(text, encoding="utf-8")
+        load_csv(org.store, parse_load(f"{sobject}={path}"))
+
+
+def test_files_of_every_sobject_refer_to_each_other(org: Org, tmp_path: Path) -> None:
+    load_files(
+        org,
+        tmp_path,
+        User="Username,LastName,Email,Alias\nkim@example.com,Kim,kim@example.com,kim\n",
+        Account="Name,Owner.Username\nAcme,KIM@example.com\n",
+        Contact="External_Id__c,LastName,Account.Name,Newsletter\nc-1,Ann,acme,\n",
+        Lead="External_Id__c,LastName,Company,Referred_By__r.External_Id__c\nl-1,Lee,x,C-1\n",
+        Campaign="Name,IsActive\nSpring,true\n",
+        CampaignMember="Campaign.Name,Contact.External_Id,Lead.External_Id,Status\n"
+        "Spring,c-1,,Responded\nspring,,l-1,\n",
+        Opportunity="Name,StageName,CloseDate,Account.Name\nDeal,Closed Won,2024-05-01,Acme\n",
+    )
+    reader = org.store.reader()
+    assert reader.execute(
+        "SELECT u.LastName, u.TimeZoneSidKey, c.LastName, c.Newsletter__c, c.Member_Number__c"
+        " FROM Account a JOIN User u ON u.Id = a.OwnerId JOIN Contact c ON c.AccountId = a.Id"
+    ).fetchall() == [("Kim", "UTC", "Ann", 1, "M-000001")]
+    assert reader.execute(
+        "SELECT l.LastName, c.LastName, l.Inquiry_Number__c FROM Lead l"
+        " JOIN Contact c ON c.Id = l.Referred_By__c"
+    ).fetchall() == [("Lee", "Ann", "R-00001")]
+    assert reader.execute(
+        "SELECT m.Status, c.LastName, l.LastName FROM CampaignMember m"
+        " LEFT JOIN Contact c ON c.Id = m.ContactId LEFT JOIN Lead l ON l.Id = m.LeadId"
+    ).fetchall() == [("Responded", "Ann", None), ("Sent", None, "Lee")]
+    assert reader.execute(
+        "SELECT Probability, ForecastCategoryName FROM Opportunity"
+    ).fetchall() == [(100.0, "Closed")]
+
+
+@pytest.mark.parametrize(
+    ("sobject", "text", "what"),
+    [
+        ("Contact", "LastName,Account.Name\nx,Nobody\n", "line 2, column Account.Name: no Account"),
+        ("Contact", "LastName,Account.Phone\nx,1\n", "cannot be found by a field Phone"),
+        ("Contact", "LastName,Boss.Name\nx,1\n", "Contact has no relationship Boss"),
+        ("Contact", "LastName,CreatedBy.Username\nx,1\n", "CreatedById is read-only"),
+        ("Contact", "LastName,Owner.LastName\nx,1\n", "cannot be found by a field LastName"),
+        ("Contact", "LastName,Region\nx,ROW\n", "is none of the values AMER, EMEA, APAC"),
+        (
+            "Contact",
+            "LastName,Region,Territory\nx,AMER,North America\nx,APAC,DACH\n",
+            "line 3, column Territory: the value is not valid beside that of Region__c",
+        ),
+        ("Contact", "LastName,Interests\nx,Security\n", ""),
+        ("Contact", "LastName,Preferred_Call_Time\nx,noon\n", "is not a time"),
+        ("Contact", "LastName,Office_Location__Latitude__s\nx,91\n", "is too large a number"),
+        (
+            "Contact",
+            "Case_Code,LastName,Login_Email\nA,x,a@example.com\na,y,A@example.com\n",
+            "two records would share a value that must be unique",
+        ),
+        ("Contact", "Case_Code,LastName\nA,x\nA,y\n", "stands in line 2 already"),
+        ("CampaignMember", "Campaign.Name,LeadId\nSpring,\n", "one Contact or one Lead"),
+        (
+            "CampaignMember",
+            "Campaign.Name,Contact.Email\nSpring,a@example.com\nSpring,a@example.com\n",
+            "somebody would be twice in a campaign",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_the_rest(
+    org: Org, tmp_path: Path, sobject: str, text: str, what: str
+) -> None:
+    load_files(org, tmp_path, Campaign="Name\nSpring\n")
+    load_files(org, tmp_path, Contact="LastName,Email\nAnn,a@example.com\n")
+    if not what:
+        load_files(org, tmp_path, **{sobject: text})
+        return
+    with pytest.raises(PipelineError) as refusal:
+        load_files(org, tmp_path, **{sobject: text})
+    assert what in str(refusal.value)
 
 
 def test_jobs_are_forgotten_after_a_week(tmp_path: Path) -> None:
@@ -325,12 +407,12 @@ def test_a_session_ends_two_hours_after_its_last_use(tmp_path: Path) -> None:
     home = built(tmp_path / "home", records=[])
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     org = Org(home, Settings(), clock=lambda: moment)
-    token = org.state.open_session(org.store.org_id, org.store.admin_id, "client").token
+    token = org.sessions.open(org.store.admin_id, "client", "api").token
     for _ in range(3):
         moment += timedelta(minutes=90)
-        assert org.state.session(token)
+        assert org.sessions.find(token)
     moment += timedelta(minutes=121)
-    assert org.state.session(token) is None
+    assert org.sessions.find(token) is None
     org.close()
 
 

@@ -10,10 +10,16 @@ import phonenumbers
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.generator import Row, records
-from salesforce_pipelines.local_org.people import COLUMNS, Pair, pairs, truth, write_people
-from salesforce_pipelines.local_org.population import EMPLOYEE_BANDS, SHARED_IDENTIFIERS
-from salesforce_pipelines.local_org.spellings import COUNTRY_SPELLINGS, LEGAL_FORMS
+from salesforce_pipelines.local_org.generated.generator import Row, records
+from salesforce_pipelines.local_org.generated.people import (
+    COLUMNS,
+    Pair,
+    pairs,
+    truth,
+    write_people,
+)
+from salesforce_pipelines.local_org.generated.population import EMPLOYEE_BANDS, SHARED_IDENTIFIERS
+from salesforce_pipelines.local_org.generated.spellings import COUNTRY_SPELLINGS, LEGAL_FORMS
 
 CONTACTS, LEADS, SEED = 8_000, 3_000, 21
 RUN = (CONTACTS, LEADS, SEED)
@@ -306,7 +312,9 @@ def test_interrupted_writing_keeps_the_earlier_file(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("salesforce_pipelines.local_org.population.Population.stranger", interrupt)
+    monkeypatch.setattr(
+        "salesforce_pipelines.local_org.generated.population.Population.stranger", interrupt
+    )
     with pytest.raises(KeyboardInterrupt):
         write_people(path, 500, 100, 1)
     assert path.read_text(encoding="utf-8") == "earlier"

@@ -3,7 +3,7 @@
 import phonenumbers
 import pytest
 
-from salesforce_pipelines.local_org.phone_numbers import (
+from salesforce_pipelines.local_org.generated.phone_numbers import (
     EXTENSION_FORMATS,
     PHONE_FORMATS,
     e164,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from salesforce_pipelines.local_org.population import Person, Population
-from salesforce_pipelines.local_org.spellings import COUNTRY_SPELLINGS, LEGAL_FORMS
-from salesforce_pipelines.local_org.wordlists import (
+from salesforce_pipelines.local_org.generated.population import Person, Population
+from salesforce_pipelines.local_org.generated.spellings import COUNTRY_SPELLINGS, LEGAL_FORMS
+from salesforce_pipelines.local_org.generated.wordlists import (
     cities,
     family_names,
     folded,

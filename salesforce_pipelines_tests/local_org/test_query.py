@@ -1,8 +1,17 @@
 import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.rest.query import first_page, next_page
 from salesforce_pipelines.local_org.running import RunningOrg
+from salesforce_pipelines.local_org.saves.dml import Writer
+from salesforce_pipelines.local_org.saves.field_values import from_json
+from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 
 
@@ -300,3 +309,27 @@ def test_queries_and_writes_at_the_same_time(api: Api, org: RunningOrg) -> None:
         thread.join()
     assert totals
     assert all(total % 50 == 0 for total in totals)
+
+
+def test_a_locator_expires_by_the_clock_of_the_org(tmp_path: Path) -> None:
+    now = [datetime(2024, 5, 15, tzinfo=UTC)]
+    build_home(tmp_path / "home", 1, lambda: ())
+    with closing(Org(tmp_path / "home", Settings(), lambda: now[0])) as org:
+        user = org.store.integration_user_id
+        row = {"LastName": "x", "Company": "x"}
+        with org.store.write() as connection:
+            writer = Writer(org, connection, user, from_json)
+            assert all(writer.create(org.schema["Lead"], row).id for _ in range(250))
+        page = first_page(org, "SELECT Id FROM Lead", user, "62.0", 200, include_deleted=False)
+        locator = page["nextRecordsUrl"].rpartition("/")[2]
+        now[0] += timedelta(hours=47)
+        assert len(next_page(org, locator, user, "62.0")["records"]) == 50
+        now[0] += timedelta(hours=2)
+        with pytest.raises(ApiError) as refusal:
+            next_page(org, locator, user, "62.0")
+        assert refusal.value.code == "INVALID_QUERY_LOCATOR"
+        with pytest.raises(ApiError):
+            next_page(org, locator, org.store.admin_id, "62.0")
+        first_page(org, "SELECT Id FROM Lead", user, "62.0", 200, include_deleted=False)
+        kept = list((org.spool / "cursors").glob("*.json"))
+        assert len(kept) == 1

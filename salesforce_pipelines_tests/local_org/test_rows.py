@@ -89,7 +89,7 @@ def test_read_some_fields_by_any_id_form(api: Api) -> None:
     assert found["LastName"] == "x"
     assert found["Account"]["Name"] == "Acme"
     assert found["Account"]["attributes"]["type"] == "Account"
-    assert "Id" not in found
+    assert found["Id"] == record_id  # shown though nobody asked for it
     wrong = api.get(f"sobjects/Contact/{record_id}", status=400, fields="Nope")
     assert wrong[0]["message"] == "No such column 'Nope' on sobject of type Contact"
 
@@ -170,6 +170,12 @@ def test_last_modified_header_is_the_stamp(api: Api) -> None:
             ["FirstName"],
         ),
         (
+            {"Referral_Count__c": "1e999999999"},
+            "NUMBER_OUTSIDE_VALID_RANGE",
+            "Referral Count: value outside of valid range on numeric field: 1e999999999",
+            ["Referral_Count__c"],
+        ),
+        (
             {"Referral_Count__c": 1e19},
             "NUMBER_OUTSIDE_VALID_RANGE",
             "Referral Count: value outside of valid range on numeric field: 1e+19",
@@ -184,6 +190,13 @@ def test_refused_values(
     error = refused(api, "Contact", **given)
     assert (error["errorCode"], error["message"]) == (code, message)
     assert error.get("fields") == fields
+
+
+@pytest.mark.parametrize("number", ["1e9999999", "123456789", "1.5", "nan"])
+def test_whole_numbers(api: Api, number: str) -> None:
+    error = refused(api, "Account", Name="x", NumberOfEmployees=number)
+    assert error["errorCode"] == "JSON_PARSER_ERROR"
+    assert row(api, "Account", api.create("Account", Name="x", NumberOfEmployees="12345678"))
 
 
 def test_bodies_that_are_no_records(api: Api) -> None:
@@ -237,7 +250,7 @@ def test_a_deleted_row(api: Api) -> None:
     api.delete("Contact", record_id)
     path = f"sobjects/Contact/{record_id}"
     assert api.get(path, status=404)[0]["errorCode"] == "NOT_FOUND"
-    gone = {"message": "entity is deleted", "errorCode": "ENTITY_IS_DELETED"}
+    gone = {"message": "entity is deleted", "errorCode": "ENTITY_IS_DELETED", "fields": []}
     assert api.send("PATCH", path, {"Title": "x"}, 404) == [gone]
     assert api.send("DELETE", path, None, 404) == [gone]
     soql = f"SELECT IsDeleted, SystemModstamp FROM Contact WHERE Id = '{record_id}'"
@@ -316,7 +329,11 @@ def test_a_converted_lead_is_immutable(api: Api) -> None:
     assert lead["IsConverted"] is True
     assert lead["ConvertedDate"] == lead["CreatedDate"][:10]
     assert api.send("PATCH", f"sobjects/Lead/{record_id}", {"Title": "x"}, 400) == [
-        {"message": "cannot reference converted lead", "errorCode": "CANNOT_UPDATE_CONVERTED_LEAD"}
+        {
+            "message": "cannot reference converted lead",
+            "errorCode": "CANNOT_UPDATE_CONVERTED_LEAD",
+            "fields": [],
+        }
     ]
     other = api.create("Lead", LastName="x", Company="y")
     (error,) = api.send("PATCH", f"sobjects/Lead/{other}", {"IsConverted": True}, 400)

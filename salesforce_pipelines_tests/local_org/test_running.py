@@ -97,7 +97,7 @@ def test_its_log_names_no_person_and_no_token(tmp_path: Path) -> None:
         said, complained = process.communicate(timeout=15)
     assert said == ""
     assert "GET /services/data/v62.0/…" in complained
-    assert "POST /services/Soap/…/…: 404" in complained
+    assert "POST /services/Soap/…/…: 500" in complained
     assert secret not in complained
     assert token not in complained
 

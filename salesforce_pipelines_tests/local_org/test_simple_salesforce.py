@@ -1,6 +1,7 @@
 """simple-salesforce, a client that nobody here wrote, against the local org."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -112,15 +113,56 @@ def test_bulk_ingest_and_query(salesforce: Salesforce) -> None:
     assert [page.count("\n") - 1 for page in pages] == [7, 7, 7, 7, 2]
 
 
-def test_updated_and_deleted(salesforce: Salesforce) -> None:
-    import datetime
+def test_bulk_upsert_update_delete_and_query_all(salesforce: Salesforce) -> None:
+    name, keys = unique("Bulk2"), [unique() for _ in range(3)]
+    contacts, where = salesforce.bulk2.Contact, f"WHERE LastName = '{name}'"
+    rows = [{"External_Id__c": key, "LastName": name} for key in keys]
+    for created in ("true", "false"):
+        (done,) = contacts.upsert(records=rows, external_id_field="External_Id__c")
+        assert (done["numberRecordsProcessed"], done["numberRecordsFailed"]) == (3, 0)
+        good = contacts.get_successful_records(done["job_id"])
+        assert good.count(f'"{created}"') == 3
+    ids = [row["Id"] for row in salesforce.query(f"SELECT Id FROM Contact {where}")["records"]]
+    (done,) = contacts.update(records=[{"Id": each, "Title": "#N/A"} for each in ids])
+    assert done["numberRecordsFailed"] == 0
+    (done,) = contacts.delete(records=[{"Id": each} for each in ids[:2]])
+    assert (done["numberRecordsProcessed"], done["numberRecordsFailed"]) == (2, 0)
+    soql = f"SELECT Id, IsDeleted FROM Contact {where} ORDER BY IsDeleted"
+    (left,) = contacts.query(soql)
+    assert left == f'"Id","IsDeleted"\n"{ids[2]}","false"\n'
+    pages = list(contacts.query_all(soql, max_records=2))
+    assert [page.count("\n") - 1 for page in pages] == [2, 1]
+    assert "".join(pages).count('"true"') == 2
 
-    gone = salesforce.Lead.create({"LastName": "x", "Company": "y"})["id"]
+
+def test_collections(salesforce: Salesforce) -> None:
+    attributes = {"type": "Contact"}
+    records = [{"attributes": attributes, "LastName": "x"}, {"attributes": attributes}]
+    first, refused = salesforce.restful(
+        "composite/sobjects", method="POST", json={"allOrNone": False, "records": records}
+    )
+    assert first == {"id": first["id"], "success": True, "errors": []}
+    assert refused["errors"][0]["statusCode"] == "REQUIRED_FIELD_MISSING"
+    assert "id" not in refused
+    ids = [first["id"], "003000000000000AAA"]
+    read = salesforce.restful(
+        "composite/sobjects/Contact", method="POST", json={"ids": ids, "fields": ["LastName"]}
+    )
+    assert (read[0]["LastName"], read[1]) == ("x", None)
+    (gone,) = salesforce.restful("composite/sobjects", {"ids": first["id"]}, method="DELETE")
+    assert gone == first
+
+
+def test_updated_and_deleted(salesforce: Salesforce) -> None:
+    kept, gone = (salesforce.Lead.create({"LastName": "x", "Company": "y"})["id"] for _ in "kg")
     salesforce.Lead.delete(gone)
-    now = datetime.datetime.now(datetime.UTC)
-    window = (now - datetime.timedelta(days=1), now + datetime.timedelta(minutes=5))
-    assert set(salesforce.Lead.updated(*window)) == {"ids", "latestDateCovered"}
-    assert "deletedRecords" in salesforce.Lead.deleted(*window)
+    now = datetime.now(UTC)
+    window = (now - timedelta(days=1), now + timedelta(minutes=5))
+    while kept not in (updated := salesforce.Lead.updated(*window))["ids"]:
+        assert datetime.now(UTC) < now + timedelta(seconds=10)  # a second counts once it is over
+    assert set(updated) == {"ids", "latestDateCovered"}
+    assert gone not in updated["ids"]
+    assert gone in [row["id"] for row in salesforce.Lead.deleted(*window)["deletedRecords"]]
 
 
 def test_a_bad_session(org: RunningOrg) -> None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salesforce_pipelines.local_org.compiled_query import Asking
 from salesforce_pipelines.local_org.errors import ApiError
-from salesforce_pipelines.local_org.ids import to_18
-from salesforce_pipelines.local_org.schema import load_schema
-from salesforce_pipelines.local_org.soql import parse
-from salesforce_pipelines.local_org.soql_sql import compile_query
-from salesforce_pipelines.local_org.store import (
+from salesforce_pipelines.local_org.metadata.schema import load_schema
+from salesforce_pipelines.local_org.soql.compiled_query import Asking
+from salesforce_pipelines.local_org.soql.soql_sql import compile_query
+from salesforce_pipelines.local_org.soql.syntax import parse
+from salesforce_pipelines.local_org.storage.ids import to_18
+from salesforce_pipelines.local_org.storage.store import (
     create_indexes,
     create_tables,
     insert_statement,
@@ -251,7 +251,7 @@ def test_order_limit_and_offset(
         stored[number][name].encode().lower() if name == "FirstName" else stored[number][name]
     )
     full.sort(key=key, reverse=descending)
-    nulls_first = not descending if nulls is None else nulls == "FIRST"
+    nulls_first = nulls != "LAST"
     expected = empty + full if nulls_first else full + empty
     assert found == expected[offset : offset + limit]
 
@@ -271,19 +271,18 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("soql", "column", "found"),
     [
-        ("SELECT Id FROM Contact WHERE Name = 'a' AND Name = 'b' OR Name = 'c'", 56, "OR"),
-        ("SELECT Id FROM Contact WHERE Name = 'a' OR Name = 'b' AND Name = 'c'", 55, "AND"),
-        ("SELECT Id FROM Contact WHERE Name = 'a' AND NOT Name = 'b'", 45, "NOT"),
-        ("SELECT Id FROM Contact WHERE", 29, "<EOF>"),
-        ("SELECT FROM Contact", 8, "FROM"),
-        ("SELECT Id, FROM Contact", 12, "FROM"),
-        ("SELECT Id FROM Contact WHERE Name == 'a'", 36, "="),
-        ('SELECT Id FROM Contact WHERE Name = "a"', 37, '"'),
-        ("SELECT Id FROM Contact LIMIT x", 30, "x"),
-        ("SELECT * FROM Contact", 8, "*"),
-        ("DELETE FROM Contact", 1, "DELETE"),
-        ("SELECT Id FROM Contact WHERE CreatedDate > SOMEDAY", 44, "SOMEDAY"),
-        ("SELECT median(Amount) FROM Opportunity", 8, "median"),
+        ("SELECT Id FROM Contact WHERE Name = 'a' AND Name = 'b' OR Name = 'c'", 55, "OR"),
+        ("SELECT Id FROM Contact WHERE Name = 'a' OR Name = 'b' AND Name = 'c'", 54, "AND"),
+        ("SELECT Id FROM Contact WHERE Name = 'a' AND NOT Name = 'b'", 44, "NOT"),
+        ("SELECT Id FROM Contact WHERE", 28, "<EOF>"),
+        ("SELECT FROM Contact", 7, "FROM"),
+        ("SELECT Id, FROM Contact", 11, "FROM"),
+        ("SELECT Id FROM Contact WHERE Name == 'a'", 35, "="),
+        ("SELECT Id FROM Contact LIMIT x", 29, "x"),
+        ("SELECT * FROM Contact", 7, "*"),
+        ("DELETE FROM Contact", 0, "DELETE"),
+        ("SELECT Id FROM Contact WHERE CreatedDate > SOMEDAY", 43, "SOMEDAY"),
+        ("SELECT median(Amount) FROM Opportunity", 7, "median"),
     ],
 )
 def test_malformed_queries_point_at_the_token(soql: str, column: int, found: str) -> None:
@@ -321,7 +320,11 @@ def test_malformed_queries_point_at_the_token(soql: str, column: int, found: str
             "INVALID_QUERY_FILTER_OPERATOR",
             "invalid operator on date field",
         ),
-        ("LeadSource INCLUDES ('a;b')", "INVALID_QUERY_FILTER_OPERATOR", "multi-select picklist"),
+        (
+            "LeadSource INCLUDES ('a;b')",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on picklist field",
+        ),
         (r"LastName = '\x'", "MALFORMED_QUERY", "Illegal character sequence in string literal"),
     ],
 )
