@@ -16,6 +16,7 @@ from salesforce_pipelines.identity import assets as identity
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull import assets as pull
 from salesforce_pipelines.pull import reconciliation_assets as reconciliation
+from salesforce_pipelines.pull.progress import NoDisplay
 from salesforce_pipelines.push import assets as push
 from salesforce_pipelines.referrals import assets as referrals
 from salesforce_pipelines.store.ledger import Ledger
@@ -27,7 +28,8 @@ def build(pipelines: Pipelines, resources: Mapping[str, Any] | None = None) -> d
 
     Args:
         pipelines: The configuration.
-        resources: Substitutes for `org`, `tables`, `ledger` and `people`, for tests.
+        resources: Substitutes for `org`, `tables`, `ledger` and `people`, for tests, and for
+            `progress`, which shows nothing by itself.
     """
     gap = longest_gap_hours(pipelines.schedule.time_frame) + 1
     sobjects = list(pipelines.objects.pulled())
@@ -82,7 +84,10 @@ def _resources(pipelines: Pipelines) -> dict[str, dg.ResourceDefinition]:
         return FilePeople(pipelines.enrichment.provider)
 
     functions = {"org": org, "ledger": ledger, "tables": tables, "people": people}
-    return {name: dg.ResourceDefinition(function) for name, function in functions.items()}
+    return {
+        **{name: dg.ResourceDefinition(function) for name, function in functions.items()},
+        "progress": dg.ResourceDefinition.hardcoded_resource(NoDisplay()),
+    }
 
 
 @dg.definitions

@@ -9,6 +9,7 @@ from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Pipelines
 from salesforce_pipelines.confirmation import ATTEMPTS, ended
 from salesforce_pipelines.enrichment import assets as enrichment
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.metering import metered
 from salesforce_pipelines.org.reading import newest_stamp
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant, quoted
@@ -43,12 +44,16 @@ def build_org_changes(pipelines: Pipelines) -> dg.SensorDefinition:
         "API call each, and pulls what changed.",
     )
     def org_changes(
-        org: dg.ResourceParam[OrgSession], tables: dg.ResourceParam[Tables]
+        org: dg.ResourceParam[OrgSession],
+        tables: dg.ResourceParam[Tables],
+        ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         names = list(pipelines.objects.pulled())
         try:
-            visible = org.server_time() - pipelines.pull.lag
-            newest = {name: newest_stamp(org, name, before=visible) for name in names}
+            with metered(org, ledger, pipelines.api_budget) as budget:
+                visible = org.server_time() - pipelines.pull.lag
+                budget.require("looking for changes", len(names))
+                newest = {name: newest_stamp(org, name, before=visible) for name in names}
         except PipelineError as error:
             return dg.SkipReason(f"the org could not be asked: {error}")
         marks = {name: watermark_of(tables.log(f"pulled/{TABLE_NAMES[name]}")) for name in names}
@@ -142,7 +147,9 @@ def build_qualification(pipelines: Pipelines, slug: str, rule: LeadField) -> dg.
         "the last pull, one API call, and records the qualifications.",
     )
     def qualification(
-        org: dg.ResourceParam[OrgSession], tables: dg.ResourceParam[Tables]
+        org: dg.ResourceParam[OrgSession],
+        tables: dg.ResourceParam[Tables],
+        ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         watermark = watermark_of(tables.log(f"pulled/{TABLE_NAMES['Lead']}"))
         if watermark is None:
@@ -154,7 +161,9 @@ def build_qualification(pipelines: Pipelines, slug: str, rule: LeadField) -> dg.
                 f"AND SystemModstamp >= {instant(watermark)} "
                 f"AND SystemModstamp < {instant(visible)}"
             )
-            found = org.get("query", {"q": f"SELECT COUNT() FROM Lead WHERE {where}"})
+            with metered(org, ledger, pipelines.api_budget) as budget:
+                budget.require("looking for qualified referrals", 1)
+                found = org.get("query", {"q": f"SELECT COUNT() FROM Lead WHERE {where}"})
         except PipelineError as error:
             return dg.SkipReason(f"the org could not be asked: {error}")
         if not found["totalSize"]:

@@ -75,6 +75,8 @@ def run_command(job: Annotated[str, typer.Argument(help="The job's name, such as
         numbers = {k: v for k, v in metadata.items() if isinstance(v, int | float) and "/" not in k}
         told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
         typer.echo(f"{asset}: {told or 'done'}")
+        if "error" in metadata:
+            typer.echo(f"{asset} is {metadata['age']} old: {metadata['error']}", err=True)
 
 
 @app.command()

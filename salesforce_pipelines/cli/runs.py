@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from rich.console import Console
 
+from salesforce_pipelines.cli.progress_bars import ProgressBars
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.definitions import build
 from salesforce_pipelines.errors import PipelineError
@@ -40,21 +42,23 @@ def run_job(
     on: dg.DagsterInstance,
     *,
     assets: list[dg.AssetKey] | None = None,
+    console: Console | None = None,
 ) -> JobRun:
-    """Run a job to its end, or only some of its assets.
+    """Run a job to its end, or only some of its assets; a terminal shows how far pulls are.
 
     Raises:
         PipelineError: There is no such job, or the run failed; with the failure's message.
     """
     if name not in job_names(pipelines):
         raise PipelineError(f"{name}: no such job; there are {', '.join(job_names(pipelines))}")
-    job = build(pipelines).resolve_job_def(name)
-    result = job.execute_in_process(
-        instance=on,
-        run_config={**(job.run_config or {}), **_QUIET},
-        raise_on_error=False,
-        asset_selection=assets,
-    )
+    with ProgressBars(console) as progress:
+        job = build(pipelines, {"progress": progress}).resolve_job_def(name)
+        result = job.execute_in_process(
+            instance=on,
+            run_config={**(job.run_config or {}), **_QUIET},
+            raise_on_error=False,
+            asset_selection=assets,
+        )
     if not result.success:
         raise PipelineError(f"job {name} failed (run {result.run_id}): {_why(result)}")
     found: dict[str, dict[str, Any]] = {}

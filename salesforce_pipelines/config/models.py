@@ -223,6 +223,24 @@ class Pull(Model):
     )
 
 
+class ApiBudget(Model):
+    """How many of the org's API calls pulls may use; pushes and enrichment are only counted."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The most of the org's daily allowance of API calls that this installation "
+        "may use in 24 hours, from 0 to 1.",
+    )
+    floor: int = Field(
+        1_000,
+        ge=0,
+        description="Calls of the org's allowance that pulls leave for others, but never more "
+        "than share leaves them anyway.",
+    )
+
+
 class NameCompany(Model):
     """The three parts of the identifier first + last name + company."""
 
@@ -500,6 +518,7 @@ class Pipelines(Model):
     connection: Connection
     storage: Storage
     pull: Pull = Field(default_factory=Pull)
+    api_budget: ApiBudget = Field(default_factory=ApiBudget)
     objects: Objects
     matching: Matching = Field(default_factory=Matching)
     enrichment: Enrichment

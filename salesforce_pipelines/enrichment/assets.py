@@ -11,6 +11,7 @@ from salesforce_pipelines.enrichment import enriching, plans
 from salesforce_pipelines.enrichment.plans import EnrichmentPlan
 from salesforce_pipelines.identity.assets import matches_key
 from salesforce_pipelines.identity.people import PeopleProvider
+from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
 from salesforce_pipelines.reporting import explained, of_table, sample, table
 from salesforce_pipelines.store.ledger import Ledger
@@ -76,7 +77,8 @@ def build_plan(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         people: dg.ResourceParam[PeopleProvider],
     ) -> dg.MaterializeResult[None]:
         drawn = plans.draw_up(tables, ledger, people, stream, columns, run_id=context.run.run_id)
-        return dg.MaterializeResult(metadata=_plan_metadata(drawn))
+        ages = input_ages(tables, [sobject])
+        return dg.MaterializeResult(metadata=_plan_metadata(drawn) | ages)
 
     return enrichment_plan
 

@@ -11,6 +11,7 @@ from salesforce_pipelines.config.models import (
 )
 from salesforce_pipelines.identity import identifying
 from salesforce_pipelines.identity.people import PeopleProvider
+from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
 from salesforce_pipelines.reporting import explained, of_table, table
 from salesforce_pipelines.store.tables import Tables
@@ -75,11 +76,11 @@ def build_identifiers(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition
     """The normalised identifiers of one sObject's records."""
     stream, person = TABLE_NAMES[sobject], pipelines.objects.people()[sobject]
     with_accounts = identifying.ACCOUNT_NAME in person.identifiers.columns()
-    deps = [pulled_key(sobject), *([pulled_key("Account")] if with_accounts else [])]
+    sources = [sobject, *(["Account"] if with_accounts else [])]
 
     @dg.asset(
         key=identifiers_key(sobject),
-        deps=deps,
+        deps=[pulled_key(source) for source in sources],
         group_name=GROUP,
         kinds={"deltalake"},
         owners=list(pipelines.owners),
@@ -101,6 +102,7 @@ def build_identifiers(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition
                 "refreshed": report.refreshed,
                 "removed": report.removed,
                 "coverage": table(_shares(found)),
+                **input_ages(tables, sources),
             }
         )
 
@@ -158,6 +160,7 @@ def build_matches(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
                 "refreshed": report.refreshed,
                 "matched_by": table(by),
                 "why_ambiguous": table(reasons),
+                **input_ages(tables, [sobject]),
             }
         )
 

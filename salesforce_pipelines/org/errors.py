@@ -18,6 +18,8 @@ class Reaction(Enum):
 
     REFRESH = "get a new access token, then send the request once more"
     RETRY = "wait, then send the request again"
+    HALVE = "ask for half as much at once"
+    RESTART = "run the query from its beginning"
     STOP = "end the run; a person has to act first"
     REJECT = "keep the record as a rejected row; go on with the others"
 
@@ -59,7 +61,13 @@ _RETRIED = {
     "TOO_MANY_APEX_REQUESTS",
     "TXN_SECURITY_METERING_ERROR",
     "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
+    # Innocent rows beside one in error.
+    "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+    "PROCESSING_HALTED",
 }
+_HALVED = {"QUERY_TIMEOUT", "OPERATION_TOO_LARGE", "EXCEEDED_ID_LIMIT"}
+# Bulk jobs fail in words, not codes.
+_PASSING_JOB_FAILURES = ("InternalServerError", "Try again later", *sorted(_RETRIED))
 _REJECTED = {
     "CANNOT_EXECUTE_FLOW_TRIGGER",
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
@@ -122,9 +130,22 @@ def reaction(error: ApiError, status: int) -> Reaction:
         return Reaction.RETRY if "Concurrent" in message else Reaction.STOP
     if code in _RETRIED or "UNABLE_TO_LOCK_ROW" in message:
         return Reaction.RETRY
+    if code in _HALVED:
+        return Reaction.HALVE
+    if code == "INVALID_QUERY_LOCATOR":
+        return Reaction.RESTART
     if code in _REJECTED:
         return Reaction.REJECT
     if status in (420, 429, 500, 502, 503, 504):
+        return Reaction.RETRY
+    return Reaction.STOP
+
+
+def reaction_to_job(message: str) -> Reaction:
+    """What to do about a Bulk query job that failed, by its `errorMessage`."""
+    if any(code in message for code in _HALVED):
+        return Reaction.HALVE
+    if any(words in message for words in _PASSING_JOB_FAILURES):
         return Reaction.RETRY
     return Reaction.STOP
 

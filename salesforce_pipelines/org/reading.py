@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.org.budget import Channel, bulk_calls
 from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema
-from salesforce_pipelines.org.errors import SalesforceError
+from salesforce_pipelines.org.errors import Reaction, SalesforceError, reaction_to_job
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant, select
 from salesforce_pipelines.store.csv_stream import NeverSplitCrLf
 
-Channel = Literal["REST", "Bulk API 2.0"]
 RETRIEVE_LIMIT = 2000
 """Most records of one `composite/sobjects/X` retrieve (*REST API Developer Guide*)."""
 COMPOUND_TYPES = frozenset({"address", "location"})
@@ -38,6 +38,28 @@ class RowCountError(PipelineError):
 
 class ResultsGoneError(PipelineError):
     """The org no longer has the results of a Bulk query job; the query has to be run anew."""
+
+
+class JobFailedError(PipelineError):
+    """A Bulk job ended without a result.
+
+    Attributes:
+        reason: The org's words; empty if it gave none.
+        aborted: Whether somebody aborted it.
+    """
+
+    def __init__(self, what: str, job: Mapping[str, Any]) -> None:
+        """Tell which job ended how."""
+        self.reason = str(job.get("errorMessage") or "")
+        self.aborted = job["state"] == "Aborted"
+        super().__init__(
+            f"{what}: job {job['id']} ended as {job['state']}: {self.reason or 'no reason given'}"
+        )
+
+    @property
+    def reaction(self) -> Reaction:
+        """What to do about it."""
+        return Reaction.STOP if self.aborted else reaction_to_job(self.reason)
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,8 @@ def read(
     """Every record of an sObject that fits `where`, deleted and merged ones included.
 
     The first REST page tells how many there are; from `bulk_threshold` rows on, or where the
-    query would not fit a URL, a Bulk API 2.0 query job delivers them.
+    query would not fit a URL, a Bulk API 2.0 query job delivers them. Where the session's budget
+    has not enough calls left for that, the other way is taken.
 
     Args:
         session: The org.
@@ -107,6 +130,8 @@ def read(
 
     Raises:
         PipelineError: A compound field is among the fields.
+        ApiBudgetError: The session's budget has not enough calls left.
+        JobFailedError: The Bulk query job failed; once more, if the first failure may pass.
         RowCountError: While reading: the rows do not add up to what the org promised.
         SalesforceError: The org refused.
     """
@@ -122,12 +147,24 @@ def read(
         first = session.request(
             "GET", f"{session.base_path}/queryAll", params={"q": soql}, what=what
         ).json()
-        if first["totalSize"] < bulk_threshold:
+        if _channel(session, name, int(first["totalSize"]), bulk_threshold, schema) == "REST":
             pages = _rest_pages(session, first, schema, what)
             return Reading("REST", int(first["totalSize"]), schema, pages)
+    elif session.budget is not None:
+        session.budget.require(f"the query of {name}", bulk_calls(0, _page_rows(schema)))
     job = _query_job(session, name, soql)
     start = BulkPosition(str(job["id"]), "", 0, int(job["numberRecordsProcessed"]))
     return _bulk_reading(session, name, schema, start)
+
+
+def _channel(
+    session: OrgSession, name: str, rows: int, bulk_threshold: int, schema: pa.Schema
+) -> Channel:
+    preferred: Channel = "REST" if rows < bulk_threshold else "Bulk API 2.0"
+    if session.budget is None:
+        return preferred
+    what = f"reading {rows:,} rows of {name}"
+    return session.budget.choose(what, rows, preferred, _page_rows(schema))
 
 
 def resume(session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition) -> Reading:
@@ -237,6 +274,15 @@ def _typed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _query_job(session: OrgSession, name: str, soql: str) -> dict[str, Any]:
+    try:
+        return _run_query_job(session, name, soql)
+    except JobFailedError as error:
+        if error.reaction is not Reaction.RETRY:
+            raise
+    return _run_query_job(session, name, soql)
+
+
+def _run_query_job(session: OrgSession, name: str, soql: str) -> dict[str, Any]:
     created = session.request(
         "POST",
         f"{session.base_path}/jobs/query",
@@ -253,7 +299,7 @@ def wait_for_job(session: OrgSession, resource: str, what: str) -> dict[str, Any
     Polls after 0.2 s first and every 10 s at the most.
 
     Raises:
-        PipelineError: The job failed or was aborted.
+        JobFailedError: The job failed or was aborted.
     """
     pause = 0.2
     while True:
@@ -261,10 +307,7 @@ def wait_for_job(session: OrgSession, resource: str, what: str) -> dict[str, Any
         if job["state"] == "JobComplete":
             return job
         if job["state"] in ("Failed", "Aborted"):
-            raise PipelineError(
-                f"{what}: job {job['id']} ended as {job['state']}: "
-                f"{job.get('errorMessage') or 'no reason given'}"
-            )
+            raise JobFailedError(what, job)
         time.sleep(pause)
         pause = min(pause * 1.5, 10.0)
 

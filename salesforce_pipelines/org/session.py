@@ -15,6 +15,7 @@ import urllib3
 
 from salesforce_pipelines.config.environment import OrgEnvironment, org_environment
 from salesforce_pipelines.config.models import Connection
+from salesforce_pipelines.org.budget import CallBudget
 from salesforce_pipelines.org.errors import (
     ApiError,
     OrgUnreachableError,
@@ -44,6 +45,7 @@ class OrgSession:
         api_calls: Calls of this session that count against the org's daily allowance.
         bytes_read: Of results that were downloaded, unpacked.
         api_usage: (used, allowed) in the org's last 24 hours as the newest answer told, or None.
+        budget: What is asked before many rows are read; None where nobody counts.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class OrgSession:
         self.api_calls = 0
         self.bytes_read = 0
         self.api_usage: tuple[int, int] | None = None
+        self.budget: CallBudget | None = None
 
     @cached_property
     def _environment(self) -> OrgEnvironment:

@@ -1,6 +1,6 @@
 """The org's sObjects as external assets, and what is pulled of them as tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -9,18 +9,34 @@ import dagster as dg
 from pydantic import Field
 
 from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
+from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.metering import metered
+from salesforce_pipelines.org.budget import ApiBudgetError, CallBudget
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull import record_states
+from salesforce_pipelines.pull.ages import in_words
 from salesforce_pipelines.pull.drift import explanation
 from salesforce_pipelines.pull.formula_refresh import FormulaReport, refresh_formulas
-from salesforce_pipelines.pull.pulling import Progress, PullReport, Wanted, pull, watermark_of
+from salesforce_pipelines.pull.progress import ProgressDisplay
+from salesforce_pipelines.pull.pulling import (
+    OtherOrgError,
+    Progress,
+    PullReport,
+    Wanted,
+    pull,
+    watermark_of,
+)
 from salesforce_pipelines.reporting import explained, moment, of_table, sample
 from salesforce_pipelines.store import duck
+from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.tables import ChangeLog, Tables
 
 GROUP = "pull"
 _PROGRESS_ROWS = 50_000
-_IDS_ARE_UNIQUE, _IS_FRESH = "ids_are_unique", "is_fresh"
+_IDS_ARE_UNIQUE, _IS_FRESH, _PULLED_NOW = "ids_are_unique", "is_fresh", "pulled_now"
+_ERROR, _HELD_BACK = "error", "held back"
+_LEAST_CALLS = 2
+"""Calls of the smallest pull: a describe and one page."""
 _ABOUT = {
     "Id": "The record's Id in the org.",
     "IsDeleted": "Whether the record was deleted or merged in the org.",
@@ -63,7 +79,7 @@ def quick_check_keys(sobjects: Iterable[str]) -> list[dg.AssetCheckKey]:
     return [
         dg.AssetCheckKey(pulled_key(sobject), name)
         for sobject in sobjects
-        for name in (_IDS_ARE_UNIQUE, _IS_FRESH)
+        for name in (_IDS_ARE_UNIQUE, _IS_FRESH, _PULLED_NOW)
     ]
 
 
@@ -103,10 +119,14 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
         config: PullConfig,
         org: dg.ResourceParam[OrgSession],
         tables: dg.ResourceParam[Tables],
+        ledger: dg.ResourceParam[Ledger],
+        progress: dg.ResourceParam[ProgressDisplay],
     ) -> dg.MaterializeResult[None]:
         log = tables.log(f"pulled/{name}")
         if config.mode is PullMode.formulas:
-            return _refreshed(context, org, log, pipelines, sobject)
+            with metered(org, ledger, pipelines.api_budget) as budget:
+                budget.require(f"refreshing formulas of {sobject}", _LEAST_CALLS)
+                return _refreshed(context, org, log, pipelines, sobject, budget)
         wanted = Wanted(
             sobject,
             fields,
@@ -114,7 +134,19 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
             scope=configured.scope,
             full=config.mode is PullMode.full,
         )
-        report = pull(org, log, wanted, pipelines.pull, _told(context, sobject))
+        try:
+            with (
+                metered(org, ledger, pipelines.api_budget) as budget,
+                progress.of(sobject) as shown_to,
+            ):
+                budget.require(f"pulling {sobject}", _LEAST_CALLS)
+                told = _told(context, sobject, shown_to)
+                report = pull(org, log, wanted, pipelines.pull, told)
+                calls = _calls(budget, report.api_calls)
+        except OtherOrgError:
+            raise
+        except PipelineError as error:
+            return _going_on_with_old_data(context, log, sobject, error)
         _tell(context, report)
         person = pipelines.objects.people().get(sobject)
         shown = [c for c in person.identifiers.columns() if "." not in c] if person else fields[5:8]
@@ -122,6 +154,7 @@ def build(pipelines: Pipelines, sobject: str) -> dg.AssetsDefinition:
             metadata={
                 **of_table(log, _ABOUT),
                 **_metadata(report),
+                **calls,
                 "api_usage": _usage(org),
                 "sample": sample(log, shown),
             }
@@ -136,6 +169,7 @@ def _refreshed(
     log: ChangeLog,
     pipelines: Pipelines,
     sobject: str,
+    budget: CallBudget,
 ) -> dg.MaterializeResult[None]:
     every_field = pipelines.objects.pulled()[sobject].fields == "all"
     fields = pipelines.fields_of(sobject)
@@ -154,17 +188,51 @@ def _refreshed(
             "formula_fields": ", ".join(report.fields) or "none",
             "rows_compared": report.compared,
             "rows_changed": report.changed,
-            "api_calls": report.api_calls,
+            **_calls(budget, report.api_calls),
             "api_usage": _usage(org),
         }
     )
 
 
-def _told(context: dg.AssetExecutionContext, sobject: str) -> Progress:
+def _going_on_with_old_data(
+    context: dg.AssetExecutionContext, log: ChangeLog, sobject: str, error: PipelineError
+) -> dg.MaterializeResult[None]:
+    """What is told of a pull that failed or was held back; what is built on the table goes on.
+
+    Raises:
+        PipelineError: The same; nothing was ever pulled.
+    """
+    watermark = watermark_of(log)
+    if watermark is None:
+        raise error
+    age, held_back = in_words(watermark), isinstance(error, ApiBudgetError)
+    told = context.log.warning if held_back else context.log.error
+    told(f"{sobject}: {error}. The run goes on with data that are {age} old")
+    return dg.MaterializeResult(
+        metadata={
+            **of_table(log, _ABOUT),
+            "pull": _HELD_BACK if held_back else "failed",
+            _ERROR: str(error),
+            "stale_since": moment(watermark),
+            "age": age,
+        }
+    )
+
+
+def _calls(budget: CallBudget, made: int) -> dict[str, Any]:
+    return {
+        "api_calls_estimated": budget.estimated,
+        "api_calls": made,
+        "api_budget_left": budget.left(),
+    }
+
+
+def _told(context: dg.AssetExecutionContext, sobject: str, shown_to: Progress) -> Progress:
     told = 0
 
     def progress(rows: int, expected: int) -> None:
         nonlocal told
+        shown_to(rows, expected)
         if rows - told >= _PROGRESS_ROWS:
             told = rows
             share = f" ({100 * rows // expected} %)" if expected else ""
@@ -213,7 +281,6 @@ def _metadata(report: PullReport) -> dict[str, Any]:
         "purged": report.purged,
         "left_scope": report.left_scope,
         "unchanged": report.unchanged,
-        "api_calls": report.api_calls,
         "bytes_read": report.bytes_read,
         "lag_seconds": _lag(report),
         "resumed": report.resumed,
@@ -227,7 +294,7 @@ def _metadata(report: PullReport) -> dict[str, Any]:
 def checks(
     pipelines: Pipelines, sobject: str, longest_gap_hours: int
 ) -> list[dg.AssetChecksDefinition]:
-    """Whether a table holds each record once, and how far behind the org it is."""
+    """Whether a table holds each record once, how far behind it is, and whether its pull failed."""
     log_name = f"pulled/{TABLE_NAMES[sobject]}"
 
     @dg.asset_check(
@@ -264,7 +331,43 @@ def checks(
             metadata={"watermark": moment(watermark), "hours_behind": round(hours, 2)},
         )
 
-    return [ids_are_unique, is_fresh]
+    return [ids_are_unique, is_fresh, _pulled_now(sobject)]
+
+
+def _pulled_now(sobject: str) -> dg.AssetChecksDefinition:
+    """Whether the latest pull succeeded; a red run where it failed, without stopping anything."""
+    key = pulled_key(sobject)
+
+    # One check, but only a multi_asset_check may tell its result and fail after that.
+    @dg.multi_asset_check(
+        specs=[
+            dg.AssetCheckSpec(
+                _PULLED_NOW,
+                asset=key,
+                description="The latest pull succeeded. If it failed, this step fails and the run "
+                "with it, while everything built on the table goes on with what was pulled "
+                "before. A pull that the API budget held back is a warning.",
+            )
+        ],
+        name=f"{key.to_python_identifier()}_{_PULLED_NOW}",
+    )
+    def pulled_now(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        event = context.instance.get_latest_materialization_event(key)
+        latest = None if event is None else event.asset_materialization
+        told = {} if latest is None else {k: v.value for k, v in latest.metadata.items()}
+        error = str(told.get(_ERROR, ""))
+        held_back = told.get("pull") == _HELD_BACK
+        yield dg.AssetCheckResult(
+            passed=not error,
+            asset_key=key,
+            check_name=_PULLED_NOW,
+            severity=dg.AssetCheckSeverity.WARN if held_back else dg.AssetCheckSeverity.ERROR,
+            description=error or None,
+        )
+        if error and not held_back:
+            raise dg.Failure(f"pulling {sobject} failed: {error}", allow_retries=False)
+
+    return pulled_now
 
 
 def build_all(pipelines: Pipelines) -> Iterable[dg.AssetsDefinition]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from salesforce_pipelines.config.models import Pull, Scope
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import SObjectDescribe, arrow_schema, describe
-from salesforce_pipelines.org.errors import SalesforceError
+from salesforce_pipelines.org.errors import Reaction, SalesforceError, reaction
 from salesforce_pipelines.org.reading import (
     BulkPosition,
     Reading,
@@ -22,6 +22,7 @@ from salesforce_pipelines.org.reading import (
     resume,
 )
 from salesforce_pipelines.org.session import OrgSession
+from salesforce_pipelines.org.slices import Slice, read_in_slices
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
 from salesforce_pipelines.pull.scope import condition_of, validate
@@ -94,6 +95,10 @@ class PullReport:
         )
 
 
+class OtherOrgError(PipelineError):
+    """A table holds another org's records: nothing may go on with them."""
+
+
 def watermark_of(log: ChangeLog) -> datetime | None:
     """How far the table has followed the org; None before the first pull succeeded."""
     state = log.state()
@@ -109,10 +114,10 @@ def refuse_another_org(session: OrgSession, log: ChangeLog, known: Mapping[str, 
         known: Its metadata.
 
     Raises:
-        PipelineError: It is another org.
+        OtherOrgError: It is another org.
     """
     if known["org"] != session.org_id:
-        raise PipelineError(
+        raise OtherOrgError(
             f"{log.name}: the table holds records of org {known['org']}, and "
             f"{session.login_url} is org {session.org_id}. Give each org a storage of its own in "
             "pipelines.yaml."
@@ -155,6 +160,7 @@ class _Pulling:
         self._state = log.state()
         self._known: dict[str, Any] = {} if self._state is None else self._state.metadata
         self._table = None if self._state is None else log.schema()
+        self._anew = False
 
     def run(self) -> PullReport:
         calls, size = self._session.api_calls, self._session.bytes_read
@@ -164,10 +170,13 @@ class _Pulling:
         condition = self._condition()
         try:
             report = self._pull(described, condition)
-        except SalesforceError as error:
-            if error.code != "INVALID_FIELD":
+        except (SalesforceError, ResultsGoneError) as error:
+            hidden = isinstance(error, SalesforceError) and error.code == "INVALID_FIELD"
+            if not hidden and not _is_cursor_lost(error):
                 raise
-            # A field was hidden or deleted after the describe: look again, once.
+            # A field was hidden or deleted after the describe, or the org lost its place in the
+            # results: look again, once.
+            self._anew = not hidden
             report = self._pull(describe(self._session, self._wanted.sobject), condition)
         report.api_calls = self._session.api_calls - calls
         report.bytes_read = self._session.bytes_read - size
@@ -220,11 +229,12 @@ class _Pulling:
             reading = self._resumed(staged, report, names, condition)
             if reading is not None:
                 return staged, reading
-        reading = read(
+        reading = read_in_slices(
             self._session,
             report.sobject,
             report.fields.read,
-            where=_both(condition, report.window.where()),
+            _span(report.window),
+            where=condition,
             bulk_threshold=self._settings.bulk_threshold,
         )
         report.channel = reading.channel
@@ -240,6 +250,7 @@ class _Pulling:
         notes = staged.metadata
         fits = (
             notes
+            and not self._anew
             and (notes["fields"], notes["scope"], notes["org"])
             == (names, condition, self._session.org_id)
             and staged.replaces == report.full
@@ -428,6 +439,19 @@ class _Pulling:
 
 def _existing(described: SObjectDescribe, names: Sequence[str]) -> list[str]:
     return [name for name in names if described.field(name) is not None]
+
+
+def _span(window: Window) -> Slice:
+    """A full reading is cut by the one stamp that never moves."""
+    if window.start is None:
+        return Slice("CreatedDate")
+    return Slice("SystemModstamp", window.start, window.end)
+
+
+def _is_cursor_lost(error: SalesforceError | ResultsGoneError) -> bool:
+    if isinstance(error, ResultsGoneError):
+        return True
+    return reaction(error.error, error.status) is Reaction.RESTART
 
 
 def _both(first: str, second: str) -> str:

@@ -7,11 +7,14 @@ from pydantic import Field
 
 from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.metering import metered
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull import record_links
+from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import GROUP, pulled_key
 from salesforce_pipelines.pull.reconciling import Reconciliation, reconcile
 from salesforce_pipelines.reporting import explained, moment, of_table, table
+from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.tables import Tables
 
 CHECK = "matches_the_org"
@@ -56,11 +59,14 @@ def build_check(pipelines: Pipelines, sobject: str) -> dg.AssetChecksDefinition:
         config: ReconcileConfig,
         org: dg.ResourceParam[OrgSession],
         tables: dg.ResourceParam[Tables],
+        ledger: dg.ResourceParam[Ledger],
     ) -> dg.AssetCheckResult:
         log = tables.log(f"pulled/{name}")
         remembered = tables.log(f"reconciled/{name}", key="month")
         try:
-            report = reconcile(org, log, remembered, sobject, pipelines.pull, deep=config.deep)
+            with metered(org, ledger, pipelines.api_budget) as budget:
+                budget.require(f"comparing {sobject} with the org", 1)
+                report = reconcile(org, log, remembered, sobject, pipelines.pull, deep=config.deep)
         except PipelineError as error:
             # What could not be compared is not proven; the rest of the run goes on.
             return dg.AssetCheckResult(passed=False, description=str(error))
@@ -118,11 +124,11 @@ def _metadata(report: Reconciliation) -> dict[str, Any]:
 
 def build_record_links(pipelines: Pipelines) -> dg.AssetsDefinition:
     """Where merged and converted records went."""
-    pulled = pipelines.objects.pulled()
+    sources = [name for name in record_links.SOURCES if name in pipelines.objects.pulled()]
 
     @dg.asset(
         key=LINKS_KEY,
-        deps=[pulled_key(name) for name in record_links.SOURCES if name in pulled],
+        deps=[pulled_key(name) for name in sources],
         group_name=GROUP,
         kinds={"deltalake", "duckdb"},
         owners=list(pipelines.owners),
@@ -145,6 +151,7 @@ def build_record_links(pipelines: Pipelines) -> dg.AssetsDefinition:
                 "links_changed": report.changed,
                 "links_removed": report.removed,
                 "computed": not report.skipped,
+                **input_ages(tables, sources),
             }
         )
 

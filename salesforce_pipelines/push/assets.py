@@ -9,8 +9,10 @@ from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.confirmation import claimed, decided, how_to_confirm, waiting_check
 from salesforce_pipelines.enrichment.assets import enriched_key
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.metering import metered
 from salesforce_pipelines.org.describe import describe
 from salesforce_pipelines.org.session import OrgSession
+from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
 from salesforce_pipelines.push import plans
 from salesforce_pipelines.push.guard import Guard, Stream, streams
@@ -64,9 +66,11 @@ def build_plan(pipelines: Pipelines, stream: Stream) -> dg.AssetsDefinition:
         tables: dg.ResourceParam[Tables],
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.MaterializeResult[None]:
-        guard = Guard(stream, describe(org, stream.sobject))
+        with metered(org, ledger, pipelines.api_budget):
+            guard = Guard(stream, describe(org, stream.sobject))
         drawn = plans.draw_up(tables, ledger, guard, run_id=context.run.run_id)
-        return dg.MaterializeResult(metadata=_plan_metadata(drawn))
+        ages = input_ages(tables, [stream.sobject])
+        return dg.MaterializeResult(metadata=_plan_metadata(drawn) | ages)
 
     return push_plan
 
@@ -162,7 +166,10 @@ def build_pushed(pipelines: Pipelines, stream: Stream) -> dg.AssetsDefinition:
         tables: dg.ResourceParam[Tables],
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.MaterializeResult[None]:
-        with claimed(context, ledger, PlanKind.PUSH, stream.name) as plan:
+        with (
+            metered(org, ledger, pipelines.api_budget),
+            claimed(context, ledger, PlanKind.PUSH, stream.name) as plan,
+        ):
             guard = Guard(stream, describe(org, stream.sobject))
             done = carry_out(
                 org,

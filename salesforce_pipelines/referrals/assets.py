@@ -3,6 +3,7 @@
 import dagster as dg
 
 from salesforce_pipelines.config.models import LeadField, Pipelines, Program
+from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
 from salesforce_pipelines.push.assets import links_key
 from salesforce_pipelines.referrals import members
@@ -29,10 +30,10 @@ def qualifications_key(slug: str) -> dg.AssetKey:
     return dg.AssetKey(["referrals", slug, "qualifications"])
 
 
-def _member_sources(program: Program) -> list[dg.AssetKey]:
+def _member_sources(program: Program) -> list[str]:
     if isinstance(program.members, str):
-        return [pulled_key(program.members)]
-    return [pulled_key("Campaign"), pulled_key("CampaignMember")]
+        return [program.members]
+    return ["Campaign", "CampaignMember"]
 
 
 def build_members(pipelines: Pipelines, slug: str, program: Program) -> dg.AssetsDefinition:
@@ -40,7 +41,7 @@ def build_members(pipelines: Pipelines, slug: str, program: Program) -> dg.Asset
 
     @dg.asset(
         key=members_key(slug),
-        deps=_member_sources(program),
+        deps=[pulled_key(source) for source in _member_sources(program)],
         group_name=GROUP,
         kinds={"sql"},
         owners=list(pipelines.owners),
@@ -58,6 +59,7 @@ def build_members(pipelines: Pipelines, slug: str, program: Program) -> dg.Asset
                 "dagster/row_count": report.members,
                 "members": report.members,
                 "enrolled_now": report.enrolled,
+                **input_ages(tables, _member_sources(program)),
             }
         )
 
@@ -93,6 +95,7 @@ def build_links(pipelines: Pipelines, slug: str, program: Program) -> dg.AssetsD
                 "new_or_changed": report.changed,
                 "referrals": report.referrals,
                 "qualified_referrals": report.qualified,
+                **input_ages(tables, ["Lead"] if counted else []),
                 "sample": sample(log, ["code", "link"]),
             }
         )
@@ -129,6 +132,7 @@ def build_qualifications(
                 "referred_leads": report.referred,
                 "fitting_now": report.fitting,
                 "recorded_now": report.recorded,
+                **input_ages(tables, ["Lead"]),
             }
         )
 

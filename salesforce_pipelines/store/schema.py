@@ -145,3 +145,13 @@ qualification = Table(
     Column("run_id", String(200), nullable=False),
     Index(None, "program", "code"),
 )
+
+api_calls = Table(
+    "api_calls",
+    metadata,
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("org_used", BigInteger),
+    Column("org_allowed", BigInteger),
+    Column("told_at", UtcDateTime),
+)

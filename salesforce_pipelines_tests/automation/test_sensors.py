@@ -47,7 +47,7 @@ def test_changes_in_the_org_start_a_pull_of_what_changed(project: Project) -> No
     }
     # Comparing with the org is the sync's business.
     checks = {key.name for key in request.asset_check_keys or []}
-    assert checks == {"ids_are_unique", "is_fresh", "losses_are_told"}
+    assert checks == {"ids_are_unique", "is_fresh", "pulled_now", "losses_are_told"}
     project.run("pull")
     assert "nothing changed" in (tick(project, "org_changes").skip_message or "")
     record = project.query("SELECT Id FROM Lead WHERE IsConverted = false LIMIT 1")[0]["Id"]
