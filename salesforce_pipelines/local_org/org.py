@@ -49,7 +49,8 @@ class Settings:
             rest stays as the home keeps it.
         soap_login: Whether SOAP's `login()` works up to v64, with a user's name and the consumer
             secret as password; new orgs of Salesforce have it disabled.
-        admin_from_anywhere: Whether other machines may use the admin interface.
+        admin_from_anywhere: Whether other machines may see the pages and use the admin interface.
+        host_names: Public names that the server answers to, beside this machine's own.
     """
 
     client_id: str = "local-org"
@@ -58,6 +59,7 @@ class Settings:
     app_changes: Mapping[str, Any] = field(default_factory=dict)
     soap_login: bool = False
     admin_from_anywhere: bool = False
+    host_names: tuple[str, ...] = ()
 
 
 class Org:

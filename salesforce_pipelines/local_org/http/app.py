@@ -19,7 +19,7 @@ from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
 from salesforce_pipelines.local_org.admin import interface as admin
@@ -37,6 +37,7 @@ from salesforce_pipelines.local_org.errors import (
     OAuthError,
     not_found,
 )
+from salesforce_pipelines.local_org.http.access import is_trusted_host
 from salesforce_pipelines.local_org.http.call_log import (
     LoggedCall,
     api_of,
@@ -61,6 +62,10 @@ from salesforce_pipelines.local_org.soap_api import soap
 from salesforce_pipelines.local_org.web_pages import pages
 
 _LOG = logging.getLogger(__name__)
+_OTHER_HOST = (
+    "This local org does not answer to that host name, which a page of another site could have"
+    " chosen. Use 127.0.0.1 or localhost, or start it with --host-name.\n"
+)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
@@ -111,6 +116,8 @@ class _Server:
     async def answer(self, request: Request) -> Response:
         """The response to any request; never a server error."""
         segments = _segments(request)
+        if not is_trusted_host(request.headers.get("host", ""), self._org.settings.host_names):
+            return PlainTextResponse(_OTHER_HOST, status_code=421)
         if segments[:1] == (admin.ROOT,):
             return await admin.answer_admin(request, segments[1:], self._org)
         if pages.is_page(_method(request), segments):
