@@ -119,6 +119,20 @@ class Jobs:
             job.state = state
         return bool(rows)
 
+    def take_upload(self, job: Job, upload: Path) -> bool:
+        """Make a file the upload of an open job; False if it is not open, or has one already."""
+        now = rest_datetime(self._org.store.now())
+        with self._org.state.transaction() as connection:
+            taken = connection.execute(
+                "UPDATE job SET body ="
+                " json_set(body, '$[1].uploaded', json('true'), '$[0].systemModstamp', ?)"
+                " WHERE id = ? AND state = 'Open' AND NOT json_extract(body, '$[1].uploaded')",
+                [now, job.id],
+            ).rowcount
+            if taken:
+                upload.replace(self.file(job, "upload"))
+        return bool(taken)
+
     def save(self, job: Job) -> None:
         """Remember what the API shows of a job, but not its state."""
         job.body["systemModstamp"] = rest_datetime(self._org.store.now())

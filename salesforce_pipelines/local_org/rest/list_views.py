@@ -8,6 +8,7 @@ from typing import Any
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.metadata.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves.dml import sobject_named
@@ -450,7 +451,7 @@ def _shown(column: Column, value: Value) -> str | None:
 
 
 def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
-    text = call.query.get(name, str(default))
-    if not text.isdecimal() or not least <= int(text) <= most:
+    number = whole_number(call.query.get(name, str(default)))
+    if number is None or not least <= number <= most:
         raise ApiError(400, "INVALID_QUERY_PARAMETER", f"{name} must be {least} to {most}")
-    return int(text)
+    return number

@@ -21,7 +21,6 @@ from salesforce_pipelines.local_org.soap_api.soap_operations import (
     login,
 )
 from salesforce_pipelines.local_org.soap_api.soap_xml import (
-    LARGEST_MESSAGE,
     Dialect,
     MalformedMessageError,
     Message,
@@ -64,12 +63,6 @@ def is_soap(call: Call) -> bool:
     path = tuple(part.lower() for part in call.path)
     is_address = path[:2] == ("services", "soap") and len(path) in (4, 5) and path[2] in _DIALECTS
     return is_address and call.method == "POST"
-
-
-def is_too_large(call: Call) -> bool:
-    """Whether a call announces a message that need not be read."""
-    length = call.headers.get("content-length", "0")
-    return length.isdecimal() and int(length) > LARGEST_MESSAGE
 
 
 def too_large(call: Call) -> Reply:

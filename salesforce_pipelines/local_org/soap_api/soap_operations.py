@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, RowError
 from salesforce_pipelines.local_org.http.calls import Call
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.metadata.schema import Field, SObject
 from salesforce_pipelines.local_org.oauth2.connected_app import app_settings
 from salesforce_pipelines.local_org.org import Org
@@ -444,13 +445,13 @@ def _window(soap: SoapCall) -> Call:
 
 
 def _query(soap: SoapCall, include_deleted: bool) -> list[str]:
-    size = soap.header("QueryOptions", "batchSize")
+    size = whole_number(soap.header("QueryOptions", "batchSize"))
     page = query.first_page(
         soap.org,
         soap.body.value("queryString"),
         soap.call.user_id,
         soap.call.version,
-        int(size) if size.isdecimal() else query.LARGEST_PAGE,
+        query.LARGEST_PAGE if size is None else size,
         include_deleted,
     )
     return [_query_result(soap.dialect, page)]
