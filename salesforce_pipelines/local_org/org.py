@@ -28,6 +28,7 @@ from salesforce_pipelines.local_org.web_pages.page_state import PageState
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67
 DAILY_API_CALLS = 100_000
+WORK_KINDS = ("query", "ingest", "housekeeping")
 
 
 def is_served(version: str) -> bool:
@@ -79,7 +80,8 @@ class Org:
         clock: The org's time.
         faults: What was asked to go wrong.
         changing_metadata: Held while the metadata changes, so that changes come one by one.
-        work_waits: Set, by kind of job, when there may be one to work on.
+        work_waits: Set, by the kind of work, when there may be some: `query` and `ingest` jobs,
+            and `housekeeping`.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
@@ -105,7 +107,7 @@ class Org:
         self.job_faults = JobFaults(self.faults, clock)
         self.limits = Limits(clock)
         self.stopping = threading.Event()
-        self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
+        self.work_waits = {kind: threading.Event() for kind in WORK_KINDS}
         self.spool = home / "spool"
         for folder in ("cursors", "jobs"):
             (self.spool / folder).mkdir(parents=True, exist_ok=True)

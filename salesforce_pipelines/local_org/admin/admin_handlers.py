@@ -7,6 +7,7 @@ from typing import Any
 from salesforce_pipelines.local_org.admin.admin_calls import AdminCall, AdminError
 from salesforce_pipelines.local_org.admin.fault_kinds import FaultError, describe_kinds
 from salesforce_pipelines.local_org.bulk_api.jobs import TERMINAL, Jobs
+from salesforce_pipelines.local_org.housekeeping import tidy
 from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves.recycle_bin import empty_bin
@@ -61,8 +62,7 @@ def _moment(value: object) -> datetime:
 
 
 def _follow_clock(org: Org) -> None:
-    org.late_rows.catch_up()
-    Jobs(org).delete_expired()
+    tidy(org)
     for waits in org.work_waits.values():
         waits.set()
 

@@ -81,7 +81,9 @@ ADMIN_ROUTES: tuple[AdminRoute, ...] = (
     AdminRoute(
         "POST",
         "fields/{sobject}",
-        "add a custom field: name, type, label ...",
+        "add a custom field: name (at most 40 characters before __c), type, label ...; an"
+        ' auto-number is a string with auto_number, such as "R-{00000}", a formula has formula'
+        " (its text), a roll-up has roll_up: true, beside the type of its values",
         admin_setup.add_field,
     ),
     AdminRoute(

@@ -36,6 +36,7 @@ from salesforce_pipelines.local_org.errors import (
     OAuthError,
     not_found,
 )
+from salesforce_pipelines.local_org.housekeeping import Housekeeper
 from salesforce_pipelines.local_org.http.access import is_trusted_host
 from salesforce_pipelines.local_org.http.browser_id import browser_id_cookie
 from salesforce_pipelines.local_org.http.call_log import (
@@ -63,7 +64,6 @@ from salesforce_pipelines.local_org.http.routes import (
 from salesforce_pipelines.local_org.oauth2.connected_app import app_settings, check_api_access
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
 from salesforce_pipelines.local_org.saves.history import WRITTEN_THROUGH
-from salesforce_pipelines.local_org.saves.recycle_bin import PurgeWorker
 from salesforce_pipelines.local_org.soap_api import soap
 from salesforce_pipelines.local_org.web_pages import pages
 
@@ -100,13 +100,13 @@ def make_app(org: Org) -> Starlette:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         worker = JobWorker(org)
         worker.start()
-        purging = PurgeWorker(org)
-        purging.start()
+        housekeeper = Housekeeper(org)
+        housekeeper.start()
         try:
             yield
         finally:
             await run_in_threadpool(worker.stop)
-            await run_in_threadpool(purging.join)
+            await run_in_threadpool(housekeeper.join)
             org.close()
 
     return Starlette(
@@ -241,8 +241,11 @@ class _Server:
                 call = replace(call, body=await read_body(request))
             except BodyTooLargeError:
                 return soap.too_large(call)
-            answer = partial(self._soap, call, segments, logged)
-            return await answer_with_faults(call, answer, disturbance)
+            logged.kind = "POST services/Soap"
+            answer = partial(self._soap, call, segments)
+            if self._org.faults.may_strike("request"):
+                call = await run_in_threadpool(soap.with_session, call)
+            return await answer_with_faults(call, answer, disturbance, soap.refusal)
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
@@ -259,8 +262,7 @@ class _Server:
             answer = partial(run_in_threadpool, route.handler, call)
         return await answer_with_faults(call, answer, disturbance)
 
-    async def _soap(self, call: Call, segments: tuple[str, ...], logged: LoggedCall) -> Reply:
-        logged.kind = "POST services/Soap"
+    async def _soap(self, call: Call, segments: tuple[str, ...]) -> Reply:
         reply = await run_in_threadpool(soap.answer, call, self._authenticate_envelope)
         if reply.status != 200:
             _LOG.warning("%s %s: %d", call.method, _masked(segments), reply.status)
