@@ -90,6 +90,10 @@ def serve(
             help="Let other machines see the pages and use /local-org/ too.",
         ),
     ] = False,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Public name that the org answers to, beside localhost and addresses."),
+    ] = None,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log each call, without ids and values.")
     ] = False,
@@ -121,6 +125,7 @@ def serve(
             ),
             soap_login=soap_login,
             admin_from_anywhere=admin_from_anywhere,
+            host_names=tuple(host_name or ()),
         ),
     )
     serve_org(serving, announce=lambda line: print(line, flush=True))

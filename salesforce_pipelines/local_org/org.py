@@ -28,6 +28,7 @@ from salesforce_pipelines.local_org.web_pages.page_state import PageState
 OLDEST_VERSION = 42
 NEWEST_VERSION = 67
 DAILY_API_CALLS = 100_000
+WORK_KINDS = ("query", "ingest", "housekeeping")
 
 
 def is_served(version: str) -> bool:
@@ -49,7 +50,8 @@ class Settings:
             rest stays as the home keeps it.
         soap_login: Whether SOAP's `login()` works up to v64, with a user's name and the consumer
             secret as password; new orgs of Salesforce have it disabled.
-        admin_from_anywhere: Whether other machines may use the admin interface.
+        admin_from_anywhere: Whether other machines may see the pages and use the admin interface.
+        host_names: Public names that the server answers to, beside this machine's own.
     """
 
     client_id: str = "local-org"
@@ -58,6 +60,7 @@ class Settings:
     app_changes: Mapping[str, Any] = field(default_factory=dict)
     soap_login: bool = False
     admin_from_anywhere: bool = False
+    host_names: tuple[str, ...] = ()
 
 
 class Org:
@@ -77,7 +80,8 @@ class Org:
         clock: The org's time.
         faults: What was asked to go wrong.
         changing_metadata: Held while the metadata changes, so that changes come one by one.
-        work_waits: Set, by kind of job, when there may be one to work on.
+        work_waits: Set, by the kind of work, when there may be some: `query` and `ingest` jobs,
+            and `housekeeping`.
     """
 
     def __init__(self, home: Path, settings: Settings, clock: Clock = utc_now) -> None:
@@ -103,7 +107,7 @@ class Org:
         self.job_faults = JobFaults(self.faults, clock)
         self.limits = Limits(clock)
         self.stopping = threading.Event()
-        self.work_waits = {kind: threading.Event() for kind in ("query", "ingest")}
+        self.work_waits = {kind: threading.Event() for kind in WORK_KINDS}
         self.spool = home / "spool"
         for folder in ("cursors", "jobs"):
             (self.spool / folder).mkdir(parents=True, exist_ok=True)

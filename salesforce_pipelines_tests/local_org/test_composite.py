@@ -267,6 +267,36 @@ def batch(api: Api, *requests: tuple[str, str, Any], halt: bool = False) -> dict
     return answer
 
 
+def two_of_one_email(api: Api) -> str:
+    """An upsert that finds two records."""
+    email = f"{unique()}@example.com"
+    for _ in range(2):
+        api.create("Contact", LastName="x", Email=email)
+    return f"sobjects/Contact/Email/{email}"
+
+
+def test_several_matches_undo_a_composite(api: Api) -> None:
+    name = unique("Undone")
+    requests = [
+        sub("POST", "sobjects/Account", "account", {"Name": name}),
+        sub("PATCH", two_of_one_email(api), "contact", {"Title": "x"}),
+    ]
+    results = composite(api, *requests, allOrNone=True)
+    assert statuses(results) == [400, 300]
+    assert results[0]["body"] == ROLLED_BACK
+    assert len(results[1]["body"]) == 2
+    assert api.records(f"SELECT Id FROM Account WHERE Name = '{name}'") == []
+
+
+def test_several_matches_halt_a_batch(api: Api) -> None:
+    upsert = {"method": "PATCH", "url": f"v{VERSION}/{two_of_one_email(api)}"}
+    requests = [upsert | {"richInput": {"Title": "x"}}, {"method": "GET", "url": "v62.0/limits"}]
+    body = {"batchRequests": requests, "haltOnError": True}
+    answer = api.send("POST", "composite/batch", body, 200)
+    assert answer["hasErrors"] is True
+    assert [result["statusCode"] for result in answer["results"]] == [300, 412]
+
+
 def test_a_batch_commits_what_succeeds(api: Api) -> None:
     record_id = api.create("Account", Name="x")
     answer = batch(

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.metadata import metadata_changes as change
 from salesforce_pipelines.local_org.org import Org, Settings
+from salesforce_pipelines.local_org.saves.lead_conversion import set_lead_field_mapping
 from salesforce_pipelines.local_org.storage.building import build_home
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of
 from salesforce_pipelines_tests.local_org.served import ServedOrg, served
@@ -145,6 +147,7 @@ def test_details_go_with_their_master(running: ServedOrg) -> None:
 def test_a_field_that_is_deleted_is_gone(running: ServedOrg) -> None:
     api = running.api
     record_id = api.create("Contact", LastName="x", Twitter__c="@old")
+    set_lead_field_mapping(running.org, {})
     answer = change.delete_field(running.org, sobject="contact", field="twitter__c")
     assert answer["deleted"] == ["Twitter__c"]
     assert "Twitter__c" not in fields(api)
@@ -251,6 +254,7 @@ def test_stages_and_statuses_follow_their_picklists(running: ServedOrg) -> None:
 def test_changes_outlive_a_restart(home: Path) -> None:
     with served(Org(home, Settings())) as running:
         added(running, name="Extra__c", type="multipicklist", picklist=["A", "B"])
+        set_lead_field_mapping(running.org, {})
         change.delete_field(running.org, sobject="Contact", field="Twitter__c")
         change.make_required(running.org, sobject="Lead", field="Industry")
         record_id = running.api.create("Contact", LastName="x", Extra__c="B;A")
@@ -309,12 +313,58 @@ def test_requests_go_on_while_the_metadata_changes(running: ServedOrg) -> None:
     assert answers["fine"]
 
 
+def test_every_change_is_a_later_one_wherever_the_clock_stands(running: ServedOrg) -> None:
+    api, clock = running.api, running.org.clock
+    path = "sobjects/Contact/describe"
+    clock.set_frozen(True)
+    known = api.call("GET", path).headers["Last-Modified"]
+    for moved in (0, 0, -86_400, 3600):
+        clock.move_by(moved)
+        change.make_required(running.org, sobject="Contact", field="Title", required=False)
+        answer = api.call("GET", path, headers={"If-Modified-Since": known})
+        assert answer.status_code == 200
+        later = answer.headers["Last-Modified"]
+        assert parsedate_to_datetime(later) > parsedate_to_datetime(known)
+        known = later
+        unchanged = api.call("GET", path, headers={"If-Modified-Since": known})
+        assert unchanged.status_code == 304
+
+
+def test_a_name_may_have_forty_characters(running: ServedOrg) -> None:
+    assert added(running, name="x" * 40, type="string")["name"] == f"{'x' * 40}__c"
+
+
+def test_a_writer_that_waits_writes_by_the_new_metadata(
+    running: ServedOrg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org, seen = running.org, list[bool]()
+    publish = org.use_metadata
+
+    def wait_and_write() -> None:
+        with org.store.write():
+            seen.append(org.schema["Contact"].field("Late__c") is not None)
+
+    writer = threading.Thread(target=wait_and_write)
+
+    def use_metadata(*metadata: Any) -> None:
+        writer.start()
+        writer.join(0.3)  # as long as a writer would need that is let in
+        publish(*metadata)
+
+    monkeypatch.setattr(org, "use_metadata", use_metadata)
+    change.add_field(org, sobject="Contact", name="Late__c", type="string")
+    writer.join(10)
+    assert seen == [True]
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
         ({"name": "a b", "type": "string"}, "is not a custom field's API name"),
         ({"name": "Twitter__c", "type": "string"}, "Contact.Twitter__c is there already"),
+        ({"name": f"{'x' * 41}__c", "type": "string"}, "more than 40 characters before __c"),
         ({"name": "x", "type": "colour"}, "unknown type colour; known: boolean, currency"),
+        ({"name": "x", "type": "roll_up"}, "give auto_number, formula or roll_up beside"),
         ({"name": "x", "type": "string", "length": 256}, "a length of 1 to 255"),
         ({"name": "x", "type": "double", "precision": 19}, "a precision of at most 18"),
         ({"name": "x", "type": "double", "precision": 2, "scale": 2}, "larger than its scale"),

@@ -85,7 +85,10 @@ def test_a_refresh_needs_its_own_client(served: ServedOrg, granted: dict[str, st
         "invalid_client_id", "client identifier invalid"
     )
     assert refreshed(served, granted["access_token"]) == EXPIRED
-    assert refreshed(served, "-") == EXPIRED
+    assert refreshed(served, "nothing") == EXPIRED
+    assert refreshed(served, "-") == refused(  # none at all
+        "invalid_request", "missing required parameter: refresh_token"
+    )
     served.change(require_refresh_secret=False)
     assert refreshed(served, token, client_secret="-")[0] == 200
     assert refreshed(served, token, client_secret="wrong") == denied

@@ -14,7 +14,7 @@ from salesforce_pipelines.local_org.org import Settings
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.local_org.web_pages.page_state import Counts, Tickets
 from salesforce_pipelines.local_org.web_pages.page_values import ago, is_web_address, moment
-from salesforce_pipelines.local_org.web_pages.pages import is_own_name, is_page, may_see_pages
+from salesforce_pipelines.local_org.web_pages.pages import is_page, may_see_pages
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, unique
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -452,15 +452,6 @@ def test_pages_forbid_what_they_do_not_need(reader: Reader, path: str) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_foreign_name_for_this_machine_sees_nothing(reader: Reader) -> None:
-    for host in ("evil.example.com", "127.0.0.1.evil.example.com:80"):
-        answer = reader.get("/", headers={"Host": host})
-        assert answer.status_code == 403
-        assert "local-org" not in answer.text.lower()
-    port = reader.url.rpartition(":")[2]
-    assert reader.get("/", headers={"Host": f"localhost:{port}"}).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("peer", "may"),
     [
@@ -476,13 +467,6 @@ def test_a_foreign_name_for_this_machine_sees_nothing(reader: Reader) -> None:
 )
 def test_only_this_machine_may_see_pages(peer: str, may: bool) -> None:
     assert may_see_pages(peer, Settings()) is may
-
-
-def test_names_that_only_this_machine_can_have() -> None:
-    assert is_own_name("http://[::1]:8765")
-    assert is_own_name("http://org.localhost:8765")
-    assert not is_own_name("http://localhost.example.com")
-    assert not is_own_name("http://")
 
 
 def test_addresses_of_the_api_are_no_pages() -> None:

@@ -3,6 +3,7 @@
 import random
 import sqlite3
 import time
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -255,6 +256,34 @@ def test_the_bin_is_purged_after_fifteen_days(own_org: Org, clock: Clock) -> Non
     clock.now += timedelta(days=15)
     assert purge(org) == 1
     assert org.store.reader().execute("SELECT count(*) FROM _recycle_bin").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("way", ["delete", "undelete", "hard_delete", "merge"])
+def test_many_children_are_never_in_memory_at_once(own_org: Org, way: str) -> None:
+    org, children = own_org, 2500
+    account = org.schema["Account"]
+    with org.store.write() as connection:
+        writer = writer_of(org, connection)
+        parent, other = (str(writer.create(account, {"Name": n}).id) for n in "ab")
+        for at in range(children):
+            contact = {"LastName": f"c{at}", "AccountId": parent, "Description": "d" * 2000}
+            writer.create(org.schema["Contact"], contact)
+        if way == "undelete":
+            writer.delete(account, parent)
+        tracemalloc.start()
+        try:
+            if way == "merge":
+                merged = merging.merge(org, writer, account, other, {}, [parent])
+                assert len(merged.related) == children
+            else:
+                assert getattr(writer, way)(account, parent).success
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 3_000_000
+    live = "SELECT count(*) FROM Contact WHERE LastName LIKE 'c%' AND IsDeleted = 0"
+    expected = children if way in ("undelete", "merge") else 0
+    assert org.store.reader().execute(live).fetchone() == (expected,)
 
 
 # Whatever happens in whatever order

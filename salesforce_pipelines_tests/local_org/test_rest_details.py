@@ -1,8 +1,10 @@
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+import requests
 
 from salesforce_pipelines_tests.local_org.conftest import Api, unique
 from salesforce_pipelines_tests.local_org.served_org import served_org
@@ -78,7 +80,48 @@ def test_dates_of_writing_requests(api: Api) -> None:
     assert status(api, "PATCH", path, {"Title": "b"}, If_Unmodified_Since="nonsense") == 400
     assert api.get(path)["Title"] is None
     assert status(api, "PATCH", path, {"Title": "c"}, If_Unmodified_Since=modified) == 204
-    assert status(api, "DELETE", path, If_Unmodified_Since=LONG_AGO) == 204
+    assert status(api, "DELETE", path, If_Unmodified_Since=LONG_AGO) == 412
+    modified = api.call("GET", path).headers["Last-Modified"]
+    assert status(api, "DELETE", path, If_Unmodified_Since=modified) == 204
+
+
+def test_conditions_of_deletions(api: Api) -> None:
+    key = unique("delete")
+    path = f"sobjects/Account/{api.create('Account', Name=key)}"
+    tag = api.call("GET", path).headers["ETag"]
+    assert status(api, "DELETE", path, If_Match='"other"') == 412
+    assert status(api, "DELETE", path, If_Unmodified_Since="nonsense") == 400
+    assert status(api, "DELETE", path, If_Match=tag) == 204
+    api.create("Contact", LastName="x", External_Id__c=key)
+    path = f"sobjects/Contact/External_Id__c/{key}"
+    assert status(api, "DELETE", path, If_Unmodified_Since=LONG_AGO) == 412
+    assert status(api, "DELETE", path) == 204
+
+
+def test_conditions_of_upserts(api: Api) -> None:
+    path = f"sobjects/Contact/External_Id__c/{unique('upsert')}"
+    old = {"If_Unmodified_Since": LONG_AGO}
+    assert status(api, "PATCH", path, {"LastName": "x"}, **old) == 201
+    assert status(api, "PATCH", path, {"Title": "a"}, **old) == 412
+    assert status(api, "PATCH", path, {"Title": "b"}, If_Unmodified_Since="nonsense") == 400
+    assert api.get(path)["Title"] is None
+    modified = api.call("GET", path).headers["Last-Modified"]
+    assert status(api, "PATCH", path, {"Title": "c"}, If_Unmodified_Since=modified) == 200
+    path = f"sobjects/Account/Id/{api.create('Account', Name='x')}"
+    assert status(api, "PATCH", path, {"Site": "a"}, If_Match='"other"') == 412
+    assert status(api, "PATCH", "sobjects/Account/Id/x", {"Site": "a"}, If_Match="*") == 400
+
+
+def test_headers_that_every_answer_has(api: Api) -> None:
+    with requests.Session() as session:
+        session.headers.update(api.session.headers)
+        first = session.get(f"{api.url}/services/data/v62.0/limits", timeout=10)
+        again = session.get(f"{api.url}/services/data/v62.0/limits", timeout=10)
+    assert first.headers["X-XSS-Protection"] == "1; mode=block"
+    cookie, *attributes = first.headers["Set-Cookie"].split("; ")
+    assert re.fullmatch(r"BrowserId=[\w-]{22}", cookie)
+    assert [name.partition("=")[0] for name in attributes] == ["path", "expires", "Max-Age"]
+    assert "Set-Cookie" not in again.headers
 
 
 # Rows

@@ -1,15 +1,18 @@
 """Whatever is sent, the org refuses or answers it; nothing that is sent makes it stumble."""
 
+import base64
 import json
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from salesforce_pipelines.local_org.http.routes import DATA_ROUTES
 from salesforce_pipelines_tests.local_org.conftest import VERSION, Api
+from salesforce_pipelines_tests.local_org.test_bulk import query_job
 
 FUZZ = settings(
     max_examples=50,
@@ -25,6 +28,7 @@ FIELDS = [
     "Account",
     "External_Id__c",
     "Birthdate",
+    "EmailBouncedDate",
     "Referral_Count__c",
     "NumberOfEmployees",
     "IsConverted",
@@ -51,6 +55,10 @@ WORDS = [
     "1e400",
     "1e999999999",
     "-1",
+    "9" * 5000,
+    base64.urlsafe_b64encode(b"9" * 5000).decode(),
+    "0r8abc-" + "9" * 5000,
+    "0001-01-01T00:00:00+14:00",
     "SELECT Id FROM Contact",
     "SELECT COUNT() FROM Lead",
     "FIND {abc} RETURNING Contact(Id)",
@@ -118,6 +126,10 @@ bodies = (
             "object": texts,
             "operation": st.sampled_from(["insert", "query", "upsert"]) | values,
             "query": texts,
+            "columnDelimiter": st.sampled_from(["COMMA", "TAB"]) | values,
+            "lineEnding": st.sampled_from(["LF", "CRLF"]) | values,
+            "externalIdFieldName": texts | values,
+            "state": st.sampled_from(["UploadComplete", "Aborted"]) | values,
         },
     )
 )
@@ -152,7 +164,7 @@ headers = st.dictionaries(
     st.sampled_from(HEADERS), st.sampled_from(HEADER_VALUES) | latin.map(str.strip), max_size=3
 )
 PARAMETERS = """q fields ids allOrNone start end _HttpMethod locator limit offset sobject sobjects
-sObjects maxRecords in Contact.limit"""
+sObjects maxRecords queryLocator jobType in Contact.limit"""
 parameters = st.dictionaries(st.sampled_from(PARAMETERS.split()), texts, max_size=3)
 
 
@@ -218,3 +230,42 @@ def test_any_records(api: Api, trees: list[dict[str, Any]], field: str) -> None:
         ("PATCH", f"composite/sobjects/Contact/{field}"),
     ):
         check(api.call(method, path, data=data))
+
+
+@pytest.fixture(scope="module")
+def readable(api: Api) -> list[str]:
+    """Addresses that take parameters, of things that are there."""
+    job = query_job(api, "SELECT Id FROM User")
+    view = api.get("sobjects/Contact/listviews")["listviews"][0]["id"]
+    record = api.create("Contact", LastName="x")
+    return [
+        f"jobs/query/{job}/results",
+        f"jobs/query/{job}/resultPages",
+        "jobs/query",
+        "jobs/ingest",
+        f"sobjects/Contact/listviews/{view}/results",
+        f"sobjects/Contact/{record}",
+        "sobjects/Contact/updated",
+        "sobjects/Contact/deleted",
+    ]
+
+
+@FUZZ
+@given(at=st.integers(0, 7), query=parameters, named=headers)
+def test_any_parameters(
+    api: Api, readable: list[str], at: int, query: dict[str, str], named: dict[str, str]
+) -> None:
+    encoded = {name: value.encode("latin-1") for name, value in named.items()}
+    check(api.call("GET", readable[at], params=query, headers=encoded))
+
+
+@FUZZ
+@given(kind=st.sampled_from(["query", "ingest"]), dialect=values, given_=bodies)
+def test_any_job(api: Api, kind: str, dialect: Any, given_: Any) -> None:
+    body = {"query": "SELECT Id FROM User", "operation": "query"}
+    if kind == "ingest":
+        body = {"object": "Lead", "operation": "insert"}
+    for name in ("columnDelimiter", "lineEnding", "contentType"):
+        check(api.call("POST", f"jobs/{kind}", json={**body, name: dialect}))
+    if isinstance(given_, dict):
+        check(api.call("POST", f"jobs/{kind}", json={**given_, **body}))

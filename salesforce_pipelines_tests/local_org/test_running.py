@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.admin_client import AdminClient
 from salesforce_pipelines.local_org.running import running_org
 from salesforce_pipelines_tests.local_org.conftest import api_of, unique
 
@@ -77,6 +78,22 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, how: signal.Signals) -> None:
         said, complained = process.communicate(timeout=15)
     assert (process.returncode, said, complained) == (0, "", "")
     assert not list((tmp_path / "home").glob("*.partial"))
+
+
+@pytest.mark.slow
+def test_a_signal_amid_a_slow_answer_is_quiet(tmp_path: Path) -> None:
+    with serve(tmp_path / "home") as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[4]
+        api = api_of(Address(url))
+        AdminClient(url).add_fault("slow", path="sobjects", bytes_per_second=100)
+        with api.session, api.call("GET", "sobjects", stream=True) as answer:
+            assert answer.raw.read(10)
+            process.send_signal(signal.SIGTERM)
+            said, complained = process.communicate(timeout=15)
+    assert (process.returncode, said) == (0, "")
+    assert "Traceback" not in complained
+    assert "Exception" not in complained
 
 
 def test_its_log_names_no_person_and_no_token(tmp_path: Path) -> None:

@@ -2,16 +2,14 @@
 
 A page in somebody's browser can reach a server on their machine too. It is kept out by what a
 browser says of where a request comes from, by a content type that a foreign page may not send
-unasked, and by refusing names that a foreign page could point at this machine (DNS rebinding).
+unasked; the server answers no name that such a page could have chosen (`http.access`).
 """
 
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
-from urllib.parse import urlsplit
 
 from salesforce_pipelines.local_org.admin.admin_calls import AdminError
+from salesforce_pipelines.local_org.http.access import is_loopback
 
-_PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".test")
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -39,12 +37,6 @@ def check_access(
             403,
         )
     host = headers.get("host", "")
-    if not is_private_host(host):
-        raise AdminError(
-            "The Host header names a public host, so this may be DNS rebinding. Use 127.0.0.1, "
-            "localhost, or a name without a dot.",
-            403,
-        )
     if (
         headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         or headers.get("origin", f"{scheme}://{host}").lower() != f"{scheme}://{host}".lower()
@@ -53,26 +45,3 @@ def check_access(
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if method in _CHANGES and content_type != "application/json":
         raise AdminError("Send changes with Content-Type: application/json.", 415)
-
-
-def is_loopback(peer: str | None) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        address = ip_address(peer or "")
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def is_private_host(host: str) -> bool:
-    """Whether a Host header has an IP address, or a name that no public DNS can resolve."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    try:
-        ip_address(name)
-    except ValueError:
-        return bool(name) and ("." not in name or name.endswith(_PRIVATE_ENDINGS))
-    return True

@@ -7,6 +7,8 @@ from typing import Any
 from salesforce_pipelines.local_org.admin.admin_calls import AdminCall, AdminError
 from salesforce_pipelines.local_org.admin.fault_kinds import FaultError, describe_kinds
 from salesforce_pipelines.local_org.bulk_api.jobs import TERMINAL, Jobs
+from salesforce_pipelines.local_org.housekeeping import tidy
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves.recycle_bin import empty_bin
 
@@ -60,8 +62,7 @@ def _moment(value: object) -> datetime:
 
 
 def _follow_clock(org: Org) -> None:
-    org.late_rows.catch_up()
-    Jobs(org).delete_expired()
+    tidy(org)
     for waits in org.work_waits.values():
         waits.set()
 
@@ -197,10 +198,10 @@ def empty_recycle_bin(call: AdminCall) -> dict[str, int]:
 
 def list_calls(call: AdminCall) -> dict[str, Any]:
     """The newest API calls, and how many there were of each kind."""
-    most = call.query.get("limit", str(_SHOWN_CALLS))
-    if not most.isdecimal():
-        raise AdminError("limit: give a whole number")
-    return call.org.call_log.shown(int(most))
+    most = whole_number(call.query.get("limit", str(_SHOWN_CALLS)))
+    if most is None:
+        raise AdminError("limit: give a whole number of at most 18 digits")
+    return call.org.call_log.shown(most)
 
 
 def list_not_understood(call: AdminCall) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A response that arrives slowly, or whose connection closes too early."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,7 @@ _TICK_SECONDS = 0.05
 
 
 def with_transport(app: ASGIApp) -> ASGIApp:
-    """An application whose requests know the connection they came by.
+    """An application whose requests know the connection they came by, and end it when cancelled.
 
     ASGI has no way to close a connection in the middle of a response, so the transport that
     uvicorn sends by is put into the scope. Nothing may stand between uvicorn and this.
@@ -28,7 +29,14 @@ def with_transport(app: ASGIApp) -> ASGIApp:
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if scope["type"] == "http" and transport is not None:
             scope.setdefault("extensions", {})[_TRANSPORT] = transport
-        await app(scope, receive, send)
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer; uvicorn would log that as a failure.
+            if transport is None:
+                raise
+            transport.abort()
+            await asyncio.sleep(0)  # until the connection is known to be lost
 
     return wrapped
 

@@ -102,7 +102,9 @@ KINDS: Mapping[str, Kind] = {
     "error": Kind(
         "request",
         "answer",
-        "Any error answer, in the shape the address has its errors in.",
+        "Any error answer, in the shape the address has its errors in (SOAP: a fault, which is"
+        " always 500). With a path or sobject it also strikes at subrequests of composite and"
+        " composite/batch, as the other errors do.",
         {
             "status": Option(int, "The HTTP status.", required=True, values=range(400, 600)),
             "error_code": Option(str, "The errorCode, such as QUERY_TIMEOUT.", required=True),

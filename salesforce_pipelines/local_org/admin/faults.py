@@ -8,7 +8,7 @@ memory, and a restart forgets them.
 import random
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -284,14 +284,24 @@ class Faults:
         """Whether a fault at one of those places is about a certain sObject."""
         return any("sobject" in f.matchers for place in places for f in self._at.get(place, ()))
 
-    def strike(self, place: Place, occasion: Occasion) -> dict[str, Fault]:
-        """The faults that strike on an occasion, each under its effect."""
+    def strike(
+        self,
+        place: Place,
+        occasion: Occasion,
+        concerned: Callable[[Fault], bool] = lambda _: True,
+    ) -> dict[str, Fault]:
+        """The faults that strike on an occasion, each under its effect.
+
+        Args:
+            concerned: Whether a fault is about occasions of this sort at all; for others it is no
+                occasion.
+        """
         struck: dict[str, Fault] = {}
         if place not in self._at:
             return struck
         with self._lock:
             for fault in self._at.get(place, ()):
                 effect = KINDS[fault.kind].effect
-                if effect not in struck and fault.strikes(occasion):
+                if effect not in struck and concerned(fault) and fault.strikes(occasion):
                     struck[effect] = fault
         return struck

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from salesforce_pipelines.errors import PipelineError
@@ -19,6 +19,8 @@ from salesforce_pipelines.local_org.admin import admin_handlers, admin_setup
 from salesforce_pipelines.local_org.admin.admin_access import check_access
 from salesforce_pipelines.local_org.admin.admin_calls import AdminCall, AdminError, AdminHandler
 from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.http.failures import log_failure
+from salesforce_pipelines.local_org.http.request_body import read_body
 from salesforce_pipelines.local_org.org import Org
 
 ROOT = "local-org"
@@ -79,7 +81,9 @@ ADMIN_ROUTES: tuple[AdminRoute, ...] = (
     AdminRoute(
         "POST",
         "fields/{sobject}",
-        "add a custom field: name, type, label ...",
+        "add a custom field: name (at most 40 characters before __c), type, label ...; an"
+        ' auto-number is a string with auto_number, such as "R-{00000}", a formula has formula'
+        " (its text), a roll-up has roll_up: true, beside the type of its values",
         admin_setup.add_field,
     ),
     AdminRoute(
@@ -185,7 +189,7 @@ async def answer_admin(request: Request, parts: tuple[str, ...], org: Org) -> Re
             org=org,
             captured=captured,
             query=dict(parse_qsl(request.url.query)),
-            body=_json_object(await request.body()),
+            body=_json_object(await read_body(request)),
         )
         status, answer = 200, await run_in_threadpool(route.handler, call)
     except AdminError as refusal:
@@ -194,6 +198,11 @@ async def answer_admin(request: Request, parts: tuple[str, ...], org: Org) -> Re
         status, answer = refusal.status, {"error": refusal.message}
     except PipelineError as refusal:
         status, answer = 400, {"error": str(refusal)}
+    except ClientDisconnect:
+        status, answer = 400, {}
+    except Exception as error:  # noqa: BLE001  # whatever goes wrong, clients get JSON
+        kind = log_failure(request.method, f"/{ROOT}/…", error)
+        status, answer = 400, {"error": f"The local org could not do this ({kind})"}
     content = orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return Response(
         b"" if request.method == "HEAD" else content,

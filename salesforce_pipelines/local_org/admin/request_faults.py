@@ -8,7 +8,7 @@ from http import HTTPStatus
 from anyio import sleep
 from starlette.concurrency import run_in_threadpool
 
-from salesforce_pipelines.local_org.admin.fault_kinds import Place
+from salesforce_pipelines.local_org.admin.fault_kinds import KINDS, Place
 from salesforce_pipelines.local_org.admin.faults import Fault
 from salesforce_pipelines.local_org.admin.request_occasion import occasion_of
 from salesforce_pipelines.local_org.bulk_api import bulk_query
@@ -20,6 +20,10 @@ _EDGE_STATUSES = {420: "Enhance Your Calm"}
 _RESULTS = frozenset(
     {"results", "resultpages", "successfulresults", "failedresults", "unprocessedrecords"}
 )
+_SUBREQUEST_MATCHERS = frozenset({"path", "path_regex", "sobject"})
+Refusal = Callable[[Call, ApiError], Reply]
+"""How an API shows an error of a call."""
+
 _PLACES: tuple[Place, ...] = ("request", "results", "page", "count")
 
 
@@ -56,16 +60,20 @@ class CutBeforeError(Exception):
 
 
 async def answer_with_faults(
-    call: Call, answer: Callable[[], Awaitable[Reply]], disturbance: Disturbance
+    call: Call,
+    answer: Callable[[], Awaitable[Reply]],
+    disturbance: Disturbance,
+    refusal: Refusal | None = None,
 ) -> Reply:
     """What a request is answered, with the faults that strike at it.
 
     Args:
         answer: Works the request off.
         disturbance: Is told what becomes of the answer on its way.
+        refusal: How the API of the call shows an error, if that is not as JSON.
 
     Raises:
-        ApiError: A fault, or the request itself, is an error.
+        ApiError: A fault that ends a session, or the request itself, is an error.
         CutBeforeError: The connection is to be closed, and the request is not worked off.
     """
     if not call.org.faults.may_strike(*_PLACES):
@@ -75,10 +83,13 @@ async def answer_with_faults(
         disturbance.bytes_per_second = struck["pace"]["bytes_per_second"]
         await sleep(struck["pace"]["delay_seconds"])
     if "session" in struck:
-        raise await run_in_threadpool(_expired, call, struck["session"])
+        expired = await run_in_threadpool(_expired, call, struck["session"])
+        if refusal is None:
+            raise expired
+        return refusal(call, expired)
     error, cut = struck.get("answer"), struck.get("connection")
     if error and error.options.get("when", "before") == "before":
-        return _error_reply(call, error)
+        return _error_reply(call, error, refusal)
     if cut:
         disturbance.cut = True
         disturbance.after_bytes, disturbance.fraction = cut["after_bytes"], cut["fraction"]
@@ -86,10 +97,32 @@ async def answer_with_faults(
             raise CutBeforeError
     reply = await answer()
     if error:
-        return _error_reply(call, error)
+        return _error_reply(call, error, refusal)
     if "count" in struck:
         _exaggerate(reply, struck["count"])
     return reply
+
+
+def answer_subrequest(call: Call, answer: Callable[[], Reply]) -> Reply:
+    """What a subrequest of a composite is answered, with the errors that strike at it.
+
+    Only a fault that names a path or an sObject is about subrequests, and only if it is an error
+    of the org: a page of the edge, a cut or a pace is one of the whole answer.
+    """
+    faults = call.org.faults
+    if not faults.may_strike("request"):
+        return answer()
+    error = faults.strike("request", occasion_of(call), _concerns_subrequests).get("answer")
+    if error is None:
+        return answer()
+    if error.options.get("when", "before") == "after":
+        answer()
+    return _error_reply(call, error, None)
+
+
+def _concerns_subrequests(fault: Fault) -> bool:
+    is_error = KINDS[fault.kind].effect == "answer" and fault.kind != "html_page"
+    return is_error and not _SUBREQUEST_MATCHERS.isdisjoint(fault.matchers)
 
 
 def truncated_page(call: Call, jobs: Jobs, job: Job, page: bulk_query.Page) -> bulk_query.Page:
@@ -130,14 +163,15 @@ def _expired(call: Call, fault: Fault) -> ApiError:
     return ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid")
 
 
-def _error_reply(call: Call, fault: Fault) -> Reply:
+def _error_reply(call: Call, fault: Fault, refusal: Refusal | None) -> Reply:
     status = fault["status"]
     if fault.kind == "html_page":
         return Reply(content=_page(status), status=status, content_type="text/html; charset=utf-8")
     if call.path[:2] == ("services", "oauth2"):
         body = {"error": fault["error_code"], "error_description": fault["message"]}
         return Reply(body, status=status)
-    return Reply(ApiError(status, fault["error_code"], fault["message"]).body(), status=status)
+    error = ApiError(status, fault["error_code"], fault["message"])
+    return refusal(call, error) if refusal else Reply(error.body(), status=status)
 
 
 def _page(status: int) -> bytes:

@@ -18,6 +18,7 @@ from salesforce_pipelines.local_org.bulk_api.jobs import (
 )
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.saves.dml import external_id_field
 from salesforce_pipelines.local_org.soql.soql_sql import compile_query
 
@@ -71,8 +72,7 @@ def query_results(call: Call) -> Reply:
     """`GET jobs/query/ID/results`."""
     jobs = Jobs(call.org)
     job = _finished_query(call, jobs)
-    wanted = call.query.get("maxRecords", "")
-    most = int(wanted) if wanted.isdecimal() and int(wanted) > 0 else PAGE_RECORDS
+    most = whole_number(call.query.get("maxRecords", "")) or PAGE_RECORDS
     locator = call.query.get("locator") or None
     page = bulk_query.page(jobs, job, None if locator == "null" else locator, most)
     page = truncated_page(call, jobs, job, page)
@@ -88,8 +88,7 @@ def result_pages(call: Call) -> Reply:
     """`GET jobs/query/ID/resultPages`: addresses of pages that may be read in parallel."""
     job = _finished_query(call, Jobs(call.org))
     total = int(job.body["numberRecordsProcessed"])
-    start = call.query.get("locator", "0")
-    first = int(start) if start.isdecimal() else 0
+    first = whole_number(call.query.get("locator", "0")) or 0
     root = f"/services/data/v{call.version}/jobs/query/{job.id}"
     starts = range(first, max(total, 1), PAGE_RECORDS)
     pages = []
@@ -141,7 +140,14 @@ def create_ingest_job(call: Call) -> Reply:
         **_format(body),
     }
     if operation == "upsert":
-        name = str(body.get("externalIdFieldName"))
+        name = str(body.get("externalIdFieldName") or "")
+        if not name:
+            # [?] So said the Bulk API 1.0 to jobs of clients that could not name a field.
+            message = (
+                f"InvalidJob : External ID was blank for {sobject.name}. "
+                "An External ID must be specified for upsert."
+            )
+            raise ApiError(400, "INVALIDJOB", message)
         try:
             shown["externalIdFieldName"] = external_id_field(sobject, name).name
         except ApiError:
@@ -159,12 +165,9 @@ def upload(call: Call) -> Reply:
     """`PUT jobs/ingest/ID/batches`: the one upload of a job."""
     jobs = Jobs(call.org)
     job = jobs.get("ingest", call.captured["id"])
-    if job.state != "Open" or job.private["uploaded"] or call.upload is None:
+    if call.upload is None or not jobs.take_upload(job, call.upload):
         message = f"Uploading data is not allowed: the job is in state {job.state} or has data"
         raise ApiError(400, "INVALIDJOBSTATE", message)
-    call.upload.replace(jobs.file(job, "upload"))
-    job.private["uploaded"] = True
-    jobs.save(job)
     return Reply(status=201)
 
 
@@ -248,14 +251,14 @@ def delete_ingest_job(call: Call) -> Reply:
 
 def _list(call: Call, kind: str, job_type: str) -> Reply:
     wanted = call.query.get("jobType", job_type)
-    start = call.query.get("queryLocator", "0")
-    if not start.isdecimal():
+    start = whole_number(call.query.get("queryLocator", "0"))
+    if start is None:
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
-    listed = Jobs(call.org).all(kind)[int(start) :] if wanted == job_type else []
+    listed = Jobs(call.org).all(kind)[start:] if wanted == job_type else []
     following = None
     if len(listed) > _LISTED_JOBS:
         root = f"/services/data/v{call.version}/jobs/{kind}"
-        following = f"{root}?queryLocator={int(start) + _LISTED_JOBS}"
+        following = f"{root}?queryLocator={start + _LISTED_JOBS}"
     records = [{**_shown(job), "jobType": job_type} for job in listed[:_LISTED_JOBS]]
     return Reply({"done": following is None, "records": records, "nextRecordsUrl": following})
 
@@ -289,7 +292,8 @@ def _format(body: dict[str, Any]) -> dict[str, str]:
     content = body.get("contentType", "CSV")
     delimiter = body.get("columnDelimiter", "COMMA")
     ending = body.get("lineEnding", "LF")
-    if content != "CSV" or delimiter not in DELIMITERS or ending not in LINE_ENDINGS:
+    is_text = isinstance(delimiter, str) and isinstance(ending, str)
+    if content != "CSV" or not is_text or delimiter not in DELIMITERS or ending not in LINE_ENDINGS:
         message = "InvalidJob : contentType, columnDelimiter or lineEnding is not supported"
         raise ApiError(400, "INVALIDJOB", message)
     return {"lineEnding": ending, "columnDelimiter": delimiter}

@@ -297,8 +297,24 @@ def _rows(upload: io.TextIOWrapper, job: Job) -> Iterator[list[str]]:
     reader = csv.reader(upload, delimiter=job.delimiter, strict=True)
     try:
         yield from (row for row in reader if row)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InvalidBatchError(f"InvalidBatch : Failed to parse the CSV: {error}") from None
+    except csv.Error as error:
+        raise InvalidBatchError(f"InvalidBatch : {_csv_problem(str(error))}") from None
+    except UnicodeDecodeError:
+        # [?] No recording of it is public.
+        message = "ClientInputError : Failed to parse CSV. The data is not valid UTF-8"
+        raise InvalidBatchError(message) from None
+
+
+def _csv_problem(reason: str) -> str:
+    """What Salesforce's own CSV reader says where Python's says something else.
+
+    The words are those of `CSVReader` in Salesforce's Web Service Connector.
+    """
+    if "end of data" in reason:
+        return "Failed to parse CSV. EOF reached before closing an opened quote"
+    if "field limit" in reason:
+        return "Failed to parse CSV. Exceeded max length for one record"
+    return "Failed to parse CSV. Found unescaped quote. A value with quote should be within a quote"
 
 
 def _at(path: Path, position: int) -> BinaryIO:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from salesforce_pipelines.local_org.bulk_api.jobs import Job, Jobs
 from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.soql.compiled_query import Column, CompiledQuery
 from salesforce_pipelines.local_org.soql.soql_literals import TEXT_TYPES
@@ -135,9 +136,10 @@ def record_number(locator: str | None) -> int:
         decoded = base64.urlsafe_b64decode(padded)
     except (binascii.Error, ValueError):
         decoded = b""
-    if not decoded.isdigit():
+    number = whole_number(decoded.decode("ascii", "replace"))
+    if number is None:
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
-    return int(decoded)
+    return number
 
 
 def _offset(path: Path, record_number: int) -> int:

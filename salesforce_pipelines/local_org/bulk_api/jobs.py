@@ -14,7 +14,7 @@ from salesforce_pipelines.local_org.storage.ids import is_id, to_18
 from salesforce_pipelines.local_org.storage.store import stamp
 
 KEY_PREFIX = "750"
-_KEPT_DAYS = 7
+_KEPT_DAYS, _OPEN_HOURS = 7, 24
 TERMINAL = frozenset({"JobComplete", "Failed", "Aborted"})
 DELIMITERS = {
     "BACKQUOTE": "`",
@@ -119,6 +119,20 @@ class Jobs:
             job.state = state
         return bool(rows)
 
+    def take_upload(self, job: Job, upload: Path) -> bool:
+        """Make a file the upload of an open job; False if it is not open, or has one already."""
+        now = rest_datetime(self._org.store.now())
+        with self._org.state.transaction() as connection:
+            taken = connection.execute(
+                "UPDATE job SET body ="
+                " json_set(body, '$[1].uploaded', json('true'), '$[0].systemModstamp', ?)"
+                " WHERE id = ? AND state = 'Open' AND NOT json_extract(body, '$[1].uploaded')",
+                [now, job.id],
+            ).rowcount
+            if taken:
+                upload.replace(self.file(job, "upload"))
+        return bool(taken)
+
     def save(self, job: Job) -> None:
         """Remember what the API shows of a job, but not its state."""
         job.body["systemModstamp"] = rest_datetime(self._org.store.now())
@@ -139,11 +153,25 @@ class Jobs:
                 if job.body["createdDate"] < oldest:
                     self.delete(job)
 
+    def fail_left_open(self) -> None:
+        """End the ingest jobs that nobody has closed within 24 hours.
+
+        That is the limit of Bulk API 2.0; how such a job is shown then is not documented [?].
+        """
+        oldest = stamp(self._org.store.clock() - timedelta(hours=_OPEN_HOURS))
+        for job in self.all("ingest"):
+            is_late = job.state == "Open" and job.body["createdDate"] < oldest
+            if is_late and self.move(job, "Failed", ("Open",)):
+                job.body["errorMessage"] = (
+                    f"InvalidJobState : The job was not closed within {_OPEN_HOURS} hours"
+                )
+                self.save(job)
+
     def delete(self, job: Job) -> None:
         """Forget a job and remove its files."""
         self._org.state.rows("DELETE FROM job WHERE id = ?", [job.id])
         for path in (self._org.spool / "jobs").glob(f"{job.id}.*"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _job(row: tuple[Any, ...]) -> Job:

@@ -5,7 +5,6 @@ import logging
 import re
 import tempfile
 import time
-import traceback
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as WebRoute
 
 from salesforce_pipelines.local_org.admin import interface as admin
@@ -37,6 +36,9 @@ from salesforce_pipelines.local_org.errors import (
     OAuthError,
     not_found,
 )
+from salesforce_pipelines.local_org.housekeeping import Housekeeper
+from salesforce_pipelines.local_org.http.access import is_trusted_host
+from salesforce_pipelines.local_org.http.browser_id import browser_id_cookie
 from salesforce_pipelines.local_org.http.call_log import (
     LoggedCall,
     api_of,
@@ -45,7 +47,13 @@ from salesforce_pipelines.local_org.http.call_log import (
     telling_names,
 )
 from salesforce_pipelines.local_org.http.calls import Call, Reply
+from salesforce_pipelines.local_org.http.failures import log_failure
 from salesforce_pipelines.local_org.http.media_types import NotAcceptableError, check_accept
+from salesforce_pipelines.local_org.http.request_body import (
+    BodyTooLargeError,
+    body_pieces,
+    read_body,
+)
 from salesforce_pipelines.local_org.http.routes import (
     DATA_ROUTES,
     HOST_ROUTES,
@@ -56,15 +64,19 @@ from salesforce_pipelines.local_org.http.routes import (
 from salesforce_pipelines.local_org.oauth2.connected_app import app_settings, check_api_access
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION, Org
 from salesforce_pipelines.local_org.saves.history import WRITTEN_THROUGH
-from salesforce_pipelines.local_org.saves.recycle_bin import PurgeWorker
 from salesforce_pipelines.local_org.soap_api import soap
 from salesforce_pipelines.local_org.web_pages import pages
 
 _LOG = logging.getLogger(__name__)
+_OTHER_HOST = (
+    "This local org does not answer to that host name, which a page of another site could have"
+    " chosen. Use 127.0.0.1 or localhost, or start it with --host-name.\n"
+)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
+    "X-XSS-Protection": "1; mode=block",
     "X-Robots-Tag": "none",
     "Cache-Control": "no-cache,must-revalidate,max-age=0,no-store,private",
     "Vary": "Accept-Encoding",
@@ -88,13 +100,13 @@ def make_app(org: Org) -> Starlette:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         worker = JobWorker(org)
         worker.start()
-        purging = PurgeWorker(org)
-        purging.start()
+        housekeeper = Housekeeper(org)
+        housekeeper.start()
         try:
             yield
         finally:
             await run_in_threadpool(worker.stop)
-            await run_in_threadpool(purging.join)
+            await run_in_threadpool(housekeeper.join)
             org.close()
 
     return Starlette(
@@ -110,6 +122,8 @@ class _Server:
 
     async def answer(self, request: Request) -> Response:
         """The response to any request; never a server error."""
+        if not is_trusted_host(request.headers.get("host", ""), self._org.settings.host_names):
+            return PlainTextResponse(_OTHER_HOST, status_code=421)
         segments = _segments(request)
         if segments[:1] == (admin.ROOT,):
             return await admin.answer_admin(request, segments[1:], self._org)
@@ -143,23 +157,23 @@ class _Server:
         except CutBeforeError:
             reply = Reply()
         except Exception as error:  # noqa: BLE001  # whatever goes wrong, clients get JSON
-            frames = traceback.extract_tb(error.__traceback__)[-3:]
-            places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-            _LOG.error(  # an exception's message may hold people's data
-                "%s %s: %s at %s", request.method, _masked(segments), type(error).__name__, places
-            )
+            kind = log_failure(request.method, _masked(segments), error)
             message = "An unexpected error occurred. The local org does not support this request."
             reply = Reply(ApiError(400, "UNKNOWN_EXCEPTION", message).body(), status=400)
             logged.error_code = "UNKNOWN_EXCEPTION"
-            self._note_not_understood(request, segments, logged, type(error).__name__)
+            self._note_not_understood(request, segments, logged, kind)
         if is_not_understood(reply.status, logged.error_code, bool(logged.kind)):
             self._note_not_understood(request, segments, logged, logged.error_code)
         _LOG.info("%s %s: %d", request.method, _masked(segments), reply.status)
-        if not reply.content_type.startswith("text/html"):  # a page comes from the edge
+        is_page = reply.content_type.startswith("text/html")  # it comes from the edge
+        if not is_page:
             reply.headers |= limit_info
         if reply.stream is not None:
             reply.stream = _measured(reply.stream, logged)
         response = self._response(request, reply)
+        cookie = browser_id_cookie(request.headers.get("cookie", ""), self._org.store.clock())
+        if cookie is not None and not is_page:
+            response.headers.append("Set-Cookie", cookie)
         logged.status = 0 if disturbance.no_answer else response.status_code
         logged.bytes = 0 if reply.stream is not None else len(response.body)
         logged.milliseconds = round((time.perf_counter() - started) * 1000, 2)
@@ -171,9 +185,18 @@ class _Server:
     async def _page(self, request: Request, segments: tuple[str, ...]) -> Response:
         if self._org.late_rows.is_any:
             await run_in_threadpool(self._org.late_rows.catch_up)
-        call = replace(self._call(request, segments, None), body=await _body(request))
         peer = request.client.host if request.client else ""
-        return self._response(request, await run_in_threadpool(pages.answer, call, peer))
+        try:
+            call = replace(self._call(request, segments, None), body=await read_body(request))
+            reply = await run_in_threadpool(pages.answer, call, peer)
+        except ApiError as refusal:
+            reply = _text(refusal.status, refusal.message)
+        except ClientDisconnect:
+            reply = Reply(status=400)
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong, it is no server error
+            kind = log_failure(request.method, _masked(segments), error)
+            reply = _text(400, f"The local org could not make this page ({kind}).")
+        return self._response(request, reply)
 
     def _call(self, request: Request, path: tuple[str, ...], version: str | None) -> Call:
         return Call(
@@ -214,9 +237,15 @@ class _Server:
             await run_in_threadpool(self._org.late_rows.catch_up)
         WRITTEN_THROUGH.set(logged.api)
         if soap.is_soap(call):
-            call = replace(call, body=b"" if soap.is_too_large(call) else await _body(request))
-            answer = partial(self._soap, call, segments, logged)
-            return await answer_with_faults(call, answer, disturbance)
+            try:
+                call = replace(call, body=await read_body(request))
+            except BodyTooLargeError:
+                return soap.too_large(call)
+            logged.kind = "POST services/Soap"
+            answer = partial(self._soap, call, segments)
+            if self._org.faults.may_strike("request"):
+                call = await run_in_threadpool(soap.with_session, call)
+            return await answer_with_faults(call, answer, disturbance, soap.refusal)
         if not needs_no_session(routes, below):
             user_id = await run_in_threadpool(self._authenticate, call, limit_info)
             call = replace(call, user_id=user_id)
@@ -229,14 +258,11 @@ class _Server:
         if route.handler is bulk.upload:
             answer = partial(self._upload, request, call)
         else:
-            call = replace(call, body=await _body(request))
+            call = replace(call, body=await read_body(request))
             answer = partial(run_in_threadpool, route.handler, call)
         return await answer_with_faults(call, answer, disturbance)
 
-    async def _soap(self, call: Call, segments: tuple[str, ...], logged: LoggedCall) -> Reply:
-        if soap.is_too_large(call):
-            return soap.too_large(call)
-        logged.kind = "POST services/Soap"
+    async def _soap(self, call: Call, segments: tuple[str, ...]) -> Reply:
         reply = await run_in_threadpool(soap.answer, call, self._authenticate_envelope)
         if reply.status != 200:
             _LOG.warning("%s %s: %d", call.method, _masked(segments), reply.status)
@@ -269,23 +295,15 @@ class _Server:
 
     async def _upload(self, request: Request, call: Call) -> Reply:
         """Keep a large body in a file and hand it over."""
-        inflate = (
-            zlib.decompressobj(zlib.MAX_WBITS | 16)
-            if call.headers.get("content-encoding", "").lower() == "gzip"
-            else None
-        )
-        size = 0
         with tempfile.NamedTemporaryFile(dir=self._org.spool, suffix=".part", delete=False) as part:
             path = Path(part.name)
             try:
-                async for received in request.stream():
-                    piece = inflate.decompress(received) if inflate else received
-                    size += len(piece)
-                    if size > bulk.MOST_UPLOADED_BYTES:
-                        raise ApiError(413, "API_ERROR", "The upload is larger than 150 MB")
+                async for piece in body_pieces(request, bulk.MOST_UPLOADED_BYTES):
                     await run_in_threadpool(part.write, piece)
                 part.flush()
                 return await run_in_threadpool(bulk.upload, replace(call, upload=path))
+            except BodyTooLargeError:
+                raise ApiError(413, "API_ERROR", "The upload is larger than 150 MB") from None
             finally:
                 path.unlink(missing_ok=True)
 
@@ -300,9 +318,9 @@ class _Server:
             if wants_gzip:
                 headers["Content-Encoding"] = "gzip"
                 stream = _zipped(stream)
-            return StreamingResponse(
-                stream, reply.status, headers=headers, media_type=reply.content_type
-            )
+            # As it is: a media type that Starlette is given would get a charset.
+            headers["Content-Type"] = reply.content_type
+            return StreamingResponse(stream, reply.status, headers=headers)
         content = reply.encoded()
         if content:
             headers["Content-Type"] = reply.content_type
@@ -342,14 +360,9 @@ def _method(request: Request) -> str:
     return given.upper() if method == "POST" and given else method
 
 
-async def _body(request: Request) -> bytes:
-    body = await request.body()
-    if request.headers.get("content-encoding", "").lower() != "gzip":
-        return body
-    try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error):
-        raise ApiError(400, "JSON_PARSER_ERROR", "The body is not valid gzip") from None
+def _text(status: int, text: str) -> Reply:
+    content = f"{text}\n".encode()
+    return Reply(status=status, content=content, content_type="text/plain;charset=UTF-8")
 
 
 async def _measured(pieces: AsyncIterator[bytes], logged: LoggedCall) -> AsyncIterator[bytes]:

@@ -125,7 +125,7 @@ def _date(call: Call, header: str) -> datetime | None:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         if call.method == "GET" or header == "if-modified-since":
             return None
         raise _unreadable(header) from None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from salesforce_pipelines.local_org.admin.request_faults import answer_subrequest
 from salesforce_pipelines.local_org.bulk_api import bulk
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
 from salesforce_pipelines.local_org.http.calls import Call, Handler, Reply
@@ -82,7 +83,8 @@ def answer(call: Call) -> Reply:
     """The reply to a request within another one by the same user; a refusal is a reply too."""
     try:
         route, captured = find_route(DATA_ROUTES, call.method, call.path)
-        return route.handler(replace(call, captured=captured))
+        sub = replace(call, captured=captured)
+        return answer_subrequest(sub, lambda: route.handler(sub))
     except MultipleChoicesError as choices:
         return Reply(choices.urls, status=300)
     except ApiError as refusal:

@@ -28,7 +28,7 @@ from salesforce_pipelines.local_org.metadata.picklist_records import add_status
 from salesforce_pipelines.local_org.metadata.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.rest.describe import describe_field, describe_sobject
-from salesforce_pipelines.local_org.storage.store import column_definition
+from salesforce_pipelines.local_org.storage.store import column_definition, undoable
 
 _SYSTEM_FIELDS = ("Id", "CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById")
 _NEEDED_FIELDS = (*_SYSTEM_FIELDS, "SystemModstamp")
@@ -250,14 +250,11 @@ class _Import:
             old.is_stored and new.is_stored and column_definition(old) != column_definition(new)
         )
         convert = converter(old, new) if is_other_kind and old.type != new.type else None
-        self._connection.execute("SAVEPOINT change")
         try:
-            change_field(self._connection, sobject, old, new, now, convert)
+            with undoable(self._connection):
+                change_field(self._connection, sobject, old, new, now, convert)
         except (sqlite3.OperationalError, sqlite3.IntegrityError):
-            self._connection.execute("ROLLBACK TO change")
             return False
-        finally:
-            self._connection.execute("RELEASE change")
         known = {value.value for value in old.picklist}
         for value in new.picklist:
             if value.value not in known:

@@ -22,6 +22,7 @@ _LENGTHS = {"string": (255, 255), "textarea": (255, 131_072), "encryptedstring":
 _NUMBERS = frozenset({"double", "currency", "percent"})
 _PLAIN = frozenset({"boolean", "date", "datetime", "time", "location", "reference"})
 _LONG_TEXT = 255
+_LONGEST_NAME = 40
 _MOST_DIGITS = 18
 KINDS = tuple(sorted({*_FIXED_LENGTHS, *_LENGTHS, *_NUMBERS, *_PLAIN}))
 _KEYS = frozenset({"string", "double", "email"})
@@ -35,7 +36,8 @@ class FieldRequest:
     """A custom field to be added.
 
     Attributes:
-        name: Its API name; `__c` is added where it is missing.
+        name: Its API name, of at most 40 characters before `__c`, which is added where it is
+            missing.
         type: As describe calls it, such as `multipicklist` or `reference`.
         length: Of a text; what is usual for the type if it is None.
         precision: Digits of a number, those after the decimal point included.
@@ -184,8 +186,17 @@ def _check(schema: Schema, sobject: SObject, wanted: FieldRequest, place: str) -
     is_list = wanted.type in ("picklist", "multipicklist")
     for is_wrong, problem in (
         (not _NAME.fullmatch(wanted.name), "is not a custom field's API name, such as Size__c"),
+        (
+            len(_own_name(wanted.name)) > _LONGEST_NAME,
+            f"has a name of more than {_LONGEST_NAME} characters before __c",
+        ),
         (sobject.field(wanted.name) is not None, "is there already"),
-        (wanted.type not in KINDS, f"has an unknown type {wanted.type}; known: {', '.join(KINDS)}"),
+        (
+            wanted.type not in KINDS,
+            f"has an unknown type {wanted.type}; known: {', '.join(KINDS)}. For an auto-number, a"
+            " formula or a roll-up give auto_number, formula or roll_up beside the type of its"
+            " values",
+        ),
         (
             longest and wanted.length is not None and not 1 <= wanted.length <= longest,
             f"needs a length of 1 to {longest}",
@@ -216,6 +227,11 @@ def _check(schema: Schema, sobject: SObject, wanted: FieldRequest, place: str) -
     ):
         if is_wrong:
             raise PipelineError(f"{place} {problem}")
+
+
+def _own_name(name: str) -> str:
+    """An API name without the prefix of a namespace and the suffix."""
+    return name.removesuffix("__c").rpartition("__")[2]
 
 
 def _length(wanted: FieldRequest) -> int:

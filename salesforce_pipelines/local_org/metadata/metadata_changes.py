@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
@@ -21,7 +22,9 @@ from salesforce_pipelines.local_org.metadata.field_kinds import (
     valid_for,
 )
 from salesforce_pipelines.local_org.metadata.field_permissions import secured_together
+from salesforce_pipelines.local_org.metadata.field_uses import field_uses
 from salesforce_pipelines.local_org.metadata.home_metadata import (
+    FieldAccess,
     add_column,
     change_field,
     field_access,
@@ -30,11 +33,11 @@ from salesforce_pipelines.local_org.metadata.home_metadata import (
     keep_field,
 )
 from salesforce_pipelines.local_org.metadata.picklist_records import add_status, rename_status
-from salesforce_pipelines.local_org.metadata.schema import Field, PicklistValue, SObject
+from salesforce_pipelines.local_org.metadata.schema import Field, PicklistValue, Schema, SObject
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.rest.describe import describe_field
 from salesforce_pipelines.local_org.saves.field_values import from_csv
-from salesforce_pipelines.local_org.storage.store import Value, quoted
+from salesforce_pipelines.local_org.storage.store import Value, quoted, stamp
 
 Changed = dict[str, Any]
 
@@ -50,15 +53,34 @@ _MOST_VALUES = 1_000
 
 @contextmanager
 def changing(org: Org) -> Iterator[sqlite3.Connection]:
-    """A transaction that changes the metadata; the org then goes by the new one."""
-    with org.changing_metadata:
-        with org.store.write() as connection:
-            yield connection
-            schema, access = home_schema(connection), field_access(connection)
-            connection.execute(
-                "INSERT OR REPLACE INTO _setting VALUES ('schema_modified', ?)", [org.store.now()]
-            )
-        org.use_metadata(schema, access)
+    """A transaction that changes the metadata; the org then goes by the new one.
+
+    No record is written between its end and that.
+    """
+    changed: list[tuple[Schema, FieldAccess]] = []
+
+    def publish() -> None:
+        org.use_metadata(*changed[0])
+
+    with org.changing_metadata, org.store.write(publish) as connection:
+        yield connection
+        changed.append((home_schema(connection), field_access(connection)))
+        _move_modified(org, connection)
+
+
+def _move_modified(org: Org, connection: sqlite3.Connection) -> None:
+    """Let the schema be modified now, and later than before wherever the clock stands.
+
+    Who asks `If-Modified-Since` the last change, which is told to the second, then sees this one.
+    """
+    (before,) = connection.execute(
+        "SELECT coalesce((SELECT value FROM _setting WHERE key = 'schema_modified'),"
+        " (SELECT min(CreatedDate) FROM Organization), '')"
+    ).fetchone()
+    now = org.store.now()
+    if before:
+        now = max(now, stamp(datetime.fromisoformat(f"{before}+00:00") + timedelta(seconds=1)))
+    connection.execute("INSERT OR REPLACE INTO _setting VALUES ('schema_modified', ?)", [now])
 
 
 def add_field(org: Org, *, sobject: str, **wanted: Any) -> Changed:
@@ -86,7 +108,8 @@ def add_field(org: Org, *, sobject: str, **wanted: Any) -> Changed:
 def delete_field(org: Org, *, sobject: str, field: str) -> Changed:
     """Delete a custom field; a compound one with its parts.
 
-    Its values are gone: a field of that name that is added later begins without any.
+    Its values are gone: a field of that name that is added later begins without any. A field that
+    another one, a rule, a list view or the lead field mapping names cannot be deleted.
     """
     with changing(org) as connection:
         target, item = _field(org, sobject, field)
@@ -103,6 +126,8 @@ def delete_field(org: Org, *, sobject: str, field: str) -> Changed:
         if users:
             raise PipelineError(f"{place} is used by {', '.join(users)}; delete that first")
         deleted = secured_together(target, item)
+        if uses := field_uses(org, connection, target, deleted):
+            raise PipelineError(f"{place} is used by {', '.join(uses)}; change that first")
         for part in deleted:
             # The column stays until it is needed: a query that runs now still reads it.
             forget_field(connection, target.name, part.name)

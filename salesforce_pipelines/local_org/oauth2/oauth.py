@@ -102,8 +102,10 @@ def _refresh_token(call: Call, form: Form) -> dict[str, object]:
     org, settings = call.org, app_settings(call.org.state)
     client_id, secret = _client(call, form)
     _check_client(org, client_id, secret, required=settings.require_refresh_secret)
+    if not form.get("refresh_token"):
+        raise OAuthError("invalid_request", "missing required parameter: refresh_token")
     session, refresh_token = org.sessions.refresh(
-        form.get("refresh_token", ""), client_id, rotate=settings.rotate_refresh_tokens
+        form["refresh_token"], client_id, rotate=settings.rotate_refresh_tokens
     )
     return _granted(call, session, refresh_token)
 

@@ -1,33 +1,26 @@
 """sObject Collections: up to 200 records written, or 2,000 read, in one call."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, RowError
+from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.metadata.schema import SObject
 from salesforce_pipelines.local_org.rest.rows import read_records
 from salesforce_pipelines.local_org.saves.call_writing import call_writer
-from salesforce_pipelines.local_org.saves.dml import (
-    Outcome,
-    Writer,
-    external_id_field,
-    sobject_named,
+from salesforce_pipelines.local_org.saves.dml import Outcome, external_id_field, sobject_named
+from salesforce_pipelines.local_org.saves.record_steps import (
+    Step,
+    creating,
+    outcome_rolled_back,
+    refusing,
+    run_steps,
+    updating,
+    upserting,
 )
 from salesforce_pipelines.local_org.storage.ids import is_id, to_18
 
 MOST_WRITTEN, MOST_READ, MOST_CHUNKS = 200, 2000, 10
-_ROLLED_BACK = RowError(
-    "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-    "Record rolled back because not all records were valid and the request was using AllOrNone "
-    "header",
-)
-
-Step = Callable[[Writer], Outcome]
-
-
-class _RollBack(Exception):  # noqa: N818  # it is a way out of a transaction, not an error
-    """Leaves a transaction whose outcomes are already known."""
 
 
 def create(call: Call) -> Reply:
@@ -36,7 +29,7 @@ def create(call: Call) -> Reply:
     steps = []
     for sobject, values in _records(call, body):
         values.pop(_id_key(values), None)
-        steps.append(_creating(sobject, values))
+        steps.append(creating(sobject, values))
     return Reply([outcome.in_collection() for outcome in _run(call, steps, _all_or_none(body))])
 
 
@@ -46,7 +39,7 @@ def update(call: Call) -> Reply:
     steps = []
     for sobject, values in _records(call, body):
         row_id = values.pop(_id_key(values), None)
-        steps.append(_updating(sobject, row_id, values))
+        steps.append(updating(sobject, row_id, values))
     return Reply([outcome.in_collection() for outcome in _run(call, steps, _all_or_none(body))])
 
 
@@ -64,12 +57,12 @@ def upsert(call: Call) -> Reply:
             message = f"All records must be of type {sobject.name}"
             raise ApiError(400, "INVALID_FIELD", message)
         if key.type != "id" and value in (None, ""):
-            steps.append(_refusing("MISSING_ARGUMENT", f"{key.name} not specified"))
+            steps.append(refusing("MISSING_ARGUMENT", f"{key.name} not specified"))
         elif value and str(value).lower() in seen:
             message = f"Duplicate external id specified: {value}"
-            steps.append(_refusing("DUPLICATE_VALUE", message, key.name))
+            steps.append(refusing("DUPLICATE_VALUE", message, key.name))
         else:
-            steps.append(_upserting(sobject, key.name, str(value or ""), values))
+            steps.append(upserting(sobject, key, str(value or ""), values))
         seen.add(str(value).lower())
     outcomes = _run(call, steps, _all_or_none(body))
     return Reply([outcome.in_collection(with_created=True) for outcome in outcomes])
@@ -144,50 +137,11 @@ def _id_key(values: dict[str, Any]) -> str:
 
 
 def _run(call: Call, steps: list[Step], all_or_none: bool) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    try:
-        with call.org.store.write() as connection:
-            writer = call_writer(call, connection)
-            outcomes += [step(writer) for step in steps]
-            if all_or_none and not all(outcome.success for outcome in outcomes):
-                raise _RollBack  # noqa: TRY301  # only an exception undoes the transaction
-    except _RollBack:
-        rolled_back = Outcome(None, errors=(_ROLLED_BACK,))
-        return [outcome if outcome.errors else rolled_back for outcome in outcomes]
-    return outcomes
-
-
-def _creating(sobject: SObject, values: dict[str, Any]) -> Step:
-    return lambda writer: writer.create(sobject, values)
-
-
-def _updating(sobject: SObject, row_id: object, values: dict[str, Any]) -> Step:
-    if not isinstance(row_id, str) or not row_id:
-        return _refusing("MISSING_ARGUMENT", "Id not specified in an update call")
-    return lambda writer: writer.update(sobject, row_id, values)
-
-
-def _upserting(sobject: SObject, key: str, value: str, values: dict[str, Any]) -> Step:
-    item = external_id_field(sobject, key)
-
-    def step(writer: Writer) -> Outcome:
-        try:
-            return writer.upsert(sobject, item, value, values)
-        except MultipleChoicesError as choices:
-            message = (
-                f"{item.name}: more than one record found for external id field: "
-                f"[{', '.join(choices.urls)}]"
-            )
-            return Outcome(None, errors=(RowError("DUPLICATE_EXTERNAL_ID", message),))
-
-    return step
+    writer = partial(call_writer, call)
+    return run_steps(call.org.store, writer, steps, outcome_rolled_back, all_or_none=all_or_none)
 
 
 def _deleting(sobject: SObject | None, row_id: str) -> Step:
     if sobject is None:
-        return _refusing("MALFORMED_ID", f"bad id {row_id}")
+        return refusing("MALFORMED_ID", f"bad id {row_id}")
     return lambda writer: writer.delete(sobject, row_id)
-
-
-def _refusing(code: str, message: str, *fields: str) -> Step:
-    return lambda writer: Outcome(None, errors=(RowError(code, message, fields),))

@@ -82,7 +82,7 @@ def execute(call: Call, answer: Answer) -> Reply:
         with call.org.store.transaction():
             for reply in _run_each(call, requests, answer, all_or_none=True):
                 replies.append(reply)
-                if reply.status >= 400 or _has_failures(reply):
+                if reply.status >= 300 or _has_failures(reply):
                     raise _RollBack  # noqa: TRY301  # only an exception undoes the transaction
     except _RollBack:
         halted = [_halted(_ROLLED_BACK) for _ in requests]
@@ -334,7 +334,7 @@ def execute_batch(call: Call, answer: Answer) -> Reply:
             results.append({"statusCode": 412, "result": halted.body()})
             continue
         reply = _batch_reply(call, method, url, rich_input, answer)
-        failed = failed or reply.status >= 400
+        failed = failed or reply.status >= 300
         results.append({"statusCode": reply.status, "result": reply.body})
     return Reply({"hasErrors": failed, "results": results})
 

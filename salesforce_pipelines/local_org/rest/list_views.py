@@ -8,6 +8,7 @@ from typing import Any
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.metadata.schema import Field, Schema, SObject
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves.dml import sobject_named
@@ -176,7 +177,7 @@ def add_list_view(org: Org, view: Mapping[str, Any]) -> dict[str, Any]:
             saved["orderBy"] = [
                 [item["fieldNameOrPath"], item["sortDirection"]] for item in view["orderBy"]
             ]
-        soql = _soql(sobject, saved)
+        soql = view_query(sobject, saved)
         compile_query(soql, org.schema, org.asking(org.store.admin_id))
     except ApiError as error:
         raise PipelineError(f"The list view {name} cannot be queried: {error.message}") from None
@@ -272,6 +273,9 @@ def description(call: Call) -> Reply:
     """`GET sobjects/X/listviews/ID/describe`: the view as SOQL."""
     record_id, view = _found(call)
     sobject = call.schema[view["sobjectType"]]
+    soql = view_query(sobject, view)
+    # A view that filters by a field its reader may not see is refused, as its results are.
+    compile_query(soql, call.schema, call.org.asking(call.user_id))
     return Reply(
         {
             "columns": _columns(call.schema, sobject, view),
@@ -280,7 +284,7 @@ def description(call: Call) -> Reply:
                 {"fieldNameOrPath": name, "nullsPosition": "first", "sortDirection": direction}
                 for name, direction in view["orderBy"]
             ],
-            "query": _soql(sobject, view),
+            "query": soql,
             "relatedEntityId": None,
             "scope": view["scope"],
             "scopeEntityId": None,
@@ -295,7 +299,7 @@ def results(call: Call) -> Reply:
     record_id, view = _found(call)
     limit, offset = _number(call, "limit", 25, 1, 2000), _number(call, "offset", 0, 0, 2000)
     org, schema, sobject = call.org, call.schema, call.schema[view["sobjectType"]]
-    text = f"{_soql(sobject, view)} LIMIT {limit} OFFSET {offset}"
+    text = f"{view_query(sobject, view)} LIMIT {limit} OFFSET {offset}"
     compiled = compile_query(text, schema, org.asking(call.user_id))
     select = ", ".join(column.sql for column in compiled.columns)
     rows = org.store.reader().execute(f"SELECT {select}{compiled.tail}", compiled.parameters)
@@ -367,7 +371,7 @@ def _summary(call: Call, record_id: str, view: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _soql(sobject: SObject, view: dict[str, Any]) -> str:
+def view_query(sobject: SObject, view: Mapping[str, Any]) -> str:
     """The view's query: lower-case names, labels of picklists, and the hidden columns."""
     selected = []
     for path in [*view["columns"], *_HIDDEN]:
@@ -450,7 +454,7 @@ def _shown(column: Column, value: Value) -> str | None:
 
 
 def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
-    text = call.query.get(name, str(default))
-    if not text.isdecimal() or not least <= int(text) <= most:
+    number = whole_number(call.query.get(name, str(default)))
+    if number is None or not least <= number <= most:
         raise ApiError(400, "INVALID_QUERY_PARAMETER", f"{name} must be {least} to {most}")
-    return int(text)
+    return number

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from salesforce_pipelines.local_org.errors import ApiError
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.rest.records import Record, RecordShaper
 from salesforce_pipelines.local_org.soql.compiled_query import ChildQuery, CompiledQuery
@@ -70,14 +71,15 @@ def next_page(org: Org, locator: str, user_id: str, version: str) -> Record:
     """
     name, _, offset_text = locator.partition("-")
     folder = org.spool / "cursors"
-    if not name.isalnum() or not name.isascii() or not offset_text.isdecimal():
+    offset = whole_number(offset_text)
+    if not name.isalnum() or not name.isascii() or offset is None:
         raise _INVALID_LOCATOR
     try:
         cursor = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _INVALID_LOCATOR from None
     asked = _Asked(**{**cursor["asked"], "path": tuple(cursor["asked"]["path"])})
-    offset, total = int(offset_text), cursor["total"]
+    total = cursor["total"]
     is_expired = org.store.clock().timestamp() - cursor["created"] > _CURSOR_SECONDS
     if is_expired or asked.user_id != user_id or offset >= total:
         raise _INVALID_LOCATOR
@@ -152,8 +154,8 @@ class _Pages:
             cursor: The result's cursor, or all its numbers if it has none yet.
             offset: The place of the first of them in the result.
         """
-        records = self._records(compiled, numbers, self._asked)
-        end = offset + len(records)
+        records, consumed = self._records(compiled, numbers, self._asked)
+        end = offset + consumed
         answer: Record = {"totalSize": total, "done": end >= total}
         if not answer["done"]:
             if not isinstance(cursor, str):
@@ -163,8 +165,12 @@ class _Pages:
 
     def _records(
         self, compiled: CompiledQuery, numbers: Sequence[int], asked: _Asked
-    ) -> list[Record]:
-        """The records with those numbers, in that order, as far as they fit on one page."""
+    ) -> tuple[list[Record], int]:
+        """The records with those numbers, in that order, as far as they fit on one page.
+
+        Returns:
+            The records, and how many of the numbers they stand for: some records may be gone.
+        """
         shaper = RecordShaper(compiled, self._version)
         sql = (
             f"SELECT {compiled.own}._n, {shaper.select_list}{compiled.from_sql}"
@@ -172,9 +178,10 @@ class _Pages:
         )
         rows = self._org.store.reader().execute(sql, [json.dumps(list(numbers))])
         by_number = {row[0]: row[1:] for row in rows}
-        ordered = [by_number[number] for number in numbers if number in by_number]
+        places = [at for at, number in enumerate(numbers) if number in by_number]
+        ordered = [by_number[numbers[at]] for at in places]
         if not compiled.children:
-            return [shaper.record(row) for row in ordered]
+            return [shaper.record(row) for row in ordered], len(numbers)
         ids = [shaper.record_id(row) for row in ordered]
         families = [self._family(child, ids) for child in compiled.children]
         fitting = _fitting(ids, families, asked.size)
@@ -184,7 +191,7 @@ class _Pages:
             shown = self._children(child, family, ids[:fitting], below)
             for record_id, record in zip(ids, records, strict=False):
                 record[child.name] = shown.get(record_id)
-        return records
+        return records, places[fitting] if fitting < len(places) else len(numbers)
 
     def _family(self, child: ChildQuery, ids: list[str]) -> dict[str, "Numbers[int]"]:
         """The numbers of each record's children, in the order of the child query."""
@@ -213,7 +220,7 @@ class _Pages:
         numbers = array.array("q", itertools.chain.from_iterable(firsts.values()))
         # Grandchildren are never cut off here: a page would have to end amid them.
         unlimited = replace(asked, size=len(numbers) * (CHILD_PAGE + 1) ** 2)
-        shown = iter(self._records(child.compiled, numbers, unlimited))
+        shown = iter(self._records(child.compiled, numbers, unlimited)[0])
         answers: dict[str, Record] = {}
         for record_id, first in firsts.items():
             records = list(itertools.islice(shown, len(first)))

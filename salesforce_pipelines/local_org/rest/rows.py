@@ -1,6 +1,7 @@
 """REST: queries, single rows, what changed, and what was deleted."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +23,12 @@ from salesforce_pipelines.local_org.rest.records import (
     rest_datetime,
 )
 from salesforce_pipelines.local_org.saves.call_writing import call_writer
-from salesforce_pipelines.local_org.saves.dml import Outcome, external_id_field, sobject_named
+from salesforce_pipelines.local_org.saves.dml import (
+    Outcome,
+    Writer,
+    external_id_field,
+    sobject_named,
+)
 from salesforce_pipelines.local_org.saves.recycle_bin import deleted_records
 from salesforce_pipelines.local_org.soql.query_columns import query_columns
 from salesforce_pipelines.local_org.soql.soql_sql import compile_query
@@ -199,11 +205,7 @@ def update_row(call: Call) -> Reply:
             raise ApiError(400, "INVALID_FIELD", message)
     with call.org.store.write() as connection:
         writer = call_writer(call, connection)
-        if conditional_requests.is_conditional(call):
-            row = writer.stored(sobject, to_18(call.captured["id"]))
-            if row is not None:
-                tag = conditional_requests.row_tag(sobject.name, row)
-                conditional_requests.check_write(call, row, tag)
+        _check_conditions(call, writer, sobject, call.captured["id"])
         _raise_first(writer.update(sobject, call.captured["id"], values), missing_is_404=True)
     return Reply(status=204)
 
@@ -219,6 +221,10 @@ def upsert_row(call: Call) -> Reply:
     try:
         with call.org.store.write() as connection:
             writer = call_writer(call, connection)
+            if conditional_requests.is_conditional(call):
+                with suppress(RowRefusedError):  # the upsert itself says what is wrong
+                    found = writer.find(sobject, key, call.captured["value"])
+                    _check_conditions(call, writer, sobject, found or "")
             outcome = writer.upsert(sobject, key, call.captured["value"], values)
             _raise_first(outcome, missing_is_404=True)
     except MultipleChoicesError as choices:
@@ -239,8 +245,23 @@ def delete_row(call: Call) -> Reply:
         row_id = call.captured["id"]
     with call.org.store.write() as connection:
         writer = call_writer(call, connection)
+        _check_conditions(call, writer, sobject, row_id)
         _raise_first(writer.delete(sobject, row_id), missing_is_404=True)
     return Reply(status=204)
+
+
+def _check_conditions(call: Call, writer: Writer, sobject: SObject, row_id: str) -> None:
+    """See that a record, if there is one, is still what the request takes it for.
+
+    Raises:
+        ApiError: 412, or 400 for a header that cannot be read.
+    """
+    if not conditional_requests.is_conditional(call):
+        return
+    row = writer.stored(sobject, to_18(row_id))
+    if row is not None:
+        tag = conditional_requests.row_tag(sobject.name, row)
+        conditional_requests.check_write(call, row, tag)
 
 
 def upsert_row_without_id(call: Call) -> Reply:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from salesforce_pipelines.local_org.admin.save_faults import refuse_delete_by_fault
 from salesforce_pipelines.local_org.errors import (
     ApiError,
     MultipleChoicesError,
@@ -33,7 +34,7 @@ from salesforce_pipelines.local_org.saves.saving import (
     system_values,
 )
 from salesforce_pipelines.local_org.storage.ids import is_id, to_18
-from salesforce_pipelines.local_org.storage.store import Value, quoted
+from salesforce_pipelines.local_org.storage.store import Value, quoted, undoable
 
 Converter = Callable[[Field, object], Value]
 
@@ -95,7 +96,9 @@ class Writer:
         self._user_id = user_id
         self._convert = convert
         self._now = org.store.now()
-        self._bin = RecycleBin(org.schema, connection, self._now, self.write)
+        self._bin = RecycleBin(
+            org.schema, connection, self._now, self.write, self._check_taken_along
+        )
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -148,14 +151,23 @@ class Writer:
             check_record_lock(self._org, str(row["Id"]))
             self._check_not_referred_to(sobject, row)
             self._check_rules(BEFORE_DELETE, sobject, {}, row)
+            with undoable(self._connection):
+                self._bin.put(sobject, row)
         except RowRefusedError as refusal:
             return Outcome(None, errors=(refusal.error,))
-        self._bin.put(sobject, row)
         return Outcome(str(row["Id"]))
 
     def merge_into(self, sobject: SObject, master_id: str, row: Mapping[str, Value]) -> None:
-        """Delete a record because another one has taken its place; no rule is asked."""
-        self._bin.put(self._schema[sobject.name], row, {"MasterRecordId": master_id})
+        """Delete a record because another one has taken its place.
+
+        Raises:
+            RowRefusedError: A lock, a trigger or a fault is against it; what has been written of
+                it has to be undone.
+        """
+        sobject = self._schema[sobject.name]
+        check_record_lock(self._org, str(row["Id"]))
+        self._check_rules(BEFORE_DELETE, sobject, {}, row)
+        self._bin.put(sobject, row, {"MasterRecordId": master_id})
 
     def undelete(self, sobject: SObject, record_id: str) -> Outcome:
         """Bring one record, and those that were deleted with it, back from the recycle bin."""
@@ -274,8 +286,9 @@ class Writer:
         restored = self._bin.deleted_with(to_18(record_id) if is_id(record_id) else "")
         if not restored:
             raise RowRefusedError("UNDELETE_FAILED", "Entity is not in the recycle bin")
-        for child, row in restored:
-            self._check_unique(child, row, str(row["Id"]))
+        for child, found in restored:
+            if any(item.unique for item in child.fields):
+                self._check_unique(child, self.stored(child, found) or {}, found)
         self._bin.take_out(restored)
         return Outcome(to_18(record_id))
 
@@ -368,9 +381,9 @@ class Writer:
             if parent is None:
                 message = f"{item.label}: id value of incorrect type: {value}"
                 raise RowRefusedError("FIELD_INTEGRITY_EXCEPTION", message, name)
-            self._check_reference(item, parent, str(value))
+            self._check_reference(sobject, item, parent, str(value))
 
-    def _check_reference(self, item: Field, parent: SObject, value: str) -> None:
+    def _check_reference(self, sobject: SObject, item: Field, parent: SObject, value: str) -> None:
         state = {"User": "NOT IsActive"}.get(
             parent.name, "IsDeleted" if parent.has_is_deleted else "0"
         )
@@ -384,7 +397,7 @@ class Writer:
         if found[0] and parent.name == "User":
             if item.name == "OwnerId":
                 message = (
-                    f"operation performed with inactive user [{value}] as owner of {parent.label}"
+                    f"operation performed with inactive user [{value}] as owner of {sobject.label}"
                 )
                 raise RowRefusedError("OPERATION_WITH_INACTIVE_USER_EXCEPTION", message)
         elif found[0]:
@@ -449,6 +462,27 @@ class Writer:
             [*row.values(), record_id],
         )
         self._follow(sobject, row, existing, record_id)
+
+    def write_by_rules(
+        self, sobject: SObject, existing: Mapping[str, Value], row: dict[str, Value]
+    ) -> None:
+        """Change a record beyond what its user could, if the org's rules let it.
+
+        Args:
+            existing: As for `write`, and `row`, too.
+
+        Raises:
+            RowRefusedError: A lock, a rule or a fault is against it.
+        """
+        check_record_lock(self._org, str(existing["Id"]))
+        self._check_rules(BEFORE_SAVE, sobject, row, existing)
+        self.write(sobject, existing, row)
+
+    def _check_taken_along(self, sobject: SObject, record_id: str) -> None:
+        """Refuse a delete that would take along a record that must not be deleted."""
+        check_record_lock(self._org, record_id)
+        if self._org.faults.may_strike("save"):
+            refuse_delete_by_fault(self._saving(sobject, {}, None, record_id))
 
     def _check_rules(
         self,

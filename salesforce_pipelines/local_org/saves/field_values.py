@@ -166,9 +166,9 @@ def _moment(item: Field, value: str, refusal: Callable[[], Exception]) -> str:
         if item.type == "date":
             return date.fromisoformat(text).isoformat()
         moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
-    except ValueError:
+        return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):  # such as one before year 1 in UTC
         raise refusal() from None
-    return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _time(text: str, refusal: Callable[[], Exception]) -> str:

@@ -18,11 +18,11 @@ from salesforce_pipelines.local_org.metadata.schema import Field, Schema, SObjec
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves.dml import Outcome, Writer
 from salesforce_pipelines.local_org.saves.merging import join_members
-from salesforce_pipelines.local_org.storage.store import Value
+from salesforce_pipelines.local_org.saves.record_locks import check_record_lock
+from salesforce_pipelines.local_org.storage.store import Value, undoable
 
 TARGETS = ("Account", "Contact", "Opportunity")
 _SETTING = "lead_field_mapping"
-_SAVEPOINT = "lead_conversion"
 _LONGEST_OPPORTUNITY_NAME = 80
 _ADDRESS = (
     *("Street", "City", "State", "PostalCode", "Country"),
@@ -127,15 +127,11 @@ def convert_lead(
         writer: Reads values as texts.
         mapping: As `lead_field_mapping` gives it.
     """
-    writer.connection.execute(f"SAVEPOINT {_SAVEPOINT}")
     try:
-        converted = _Conversion(org, writer, mapping, wanted).run()
+        with undoable(writer.connection):
+            return _Conversion(org, writer, mapping, wanted).run()
     except RowRefusedError as refusal:
-        writer.connection.execute(f"ROLLBACK TO {_SAVEPOINT}")
-        converted = Converted(wanted.lead_id, errors=(refusal.error,))
-    finally:
-        writer.connection.execute(f"RELEASE {_SAVEPOINT}")
-    return converted
+        return Converted(wanted.lead_id, errors=(refusal.error,))
 
 
 def end_of_quarter(day: date) -> date:
@@ -173,13 +169,14 @@ class _Conversion:
         self._lead = self._writer.existing(self._schema["Lead"], self._wanted.lead_id)
         if self._lead["IsConverted"]:
             raise RowRefusedError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
+        check_record_lock(self._org, str(self._lead["Id"]))
         status = self._status()
         self._check_arguments()
         account = self._account()
         contact = self._contact(account)
         opportunity = self._opportunity(account, contact)
         self._move_memberships(contact)
-        self._writer.write(
+        self._writer.write_by_rules(
             self._schema["Lead"],
             self._lead,
             {
@@ -313,6 +310,7 @@ class _Conversion:
         for member in self._memberships("LeadId", str(lead_id)):
             kept = own.get(member["CampaignId"])
             if kept is None:
+                check_record_lock(self._org, str(member["Id"]))
                 self._writer.write(sobject, member, {"ContactId": contact})
             else:
                 join_members(self._writer, self._org, kept, member, {"LeadId": lead_id})

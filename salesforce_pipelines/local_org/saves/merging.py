@@ -5,7 +5,6 @@ its own, and the others go to the recycle bin with `MasterRecordId`. See "merge(
 Developer Guide.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,11 @@ from salesforce_pipelines.local_org.metadata.schema import Field, SObject
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.saves import campaign_members
 from salesforce_pipelines.local_org.saves.dml import Outcome, Writer
-from salesforce_pipelines.local_org.storage.store import Value, quoted
+from salesforce_pipelines.local_org.saves.record_locks import check_record_lock
+from salesforce_pipelines.local_org.saves.recycle_bin import ids_where
+from salesforce_pipelines.local_org.storage.store import Value, quoted, undoable
 
 MOST_VICTIMS = 2
-_SAVEPOINT = "merge_of_records"
 
 Row = Mapping[str, Value]
 
@@ -52,15 +52,11 @@ def merge(
         sobject: What all of them are records of.
         values: What to write to the master, as the writer reads it.
     """
-    writer.connection.execute(f"SAVEPOINT {_SAVEPOINT}")
     try:
-        merged = _Merge(org, writer, sobject).run(master_id, values, victim_ids)
+        with undoable(writer.connection):
+            return _Merge(org, writer, sobject).run(master_id, values, victim_ids)
     except RowRefusedError as refusal:
-        writer.connection.execute(f"ROLLBACK TO {_SAVEPOINT}")
-        merged = Merged(master_id, errors=(refusal.error,))
-    finally:
-        writer.connection.execute(f"RELEASE {_SAVEPOINT}")
-    return merged
+        return Merged(master_id, errors=(refusal.error,))
 
 
 class _Merge:
@@ -114,8 +110,10 @@ class _Merge:
         self, child: SObject, item: Field, victim_id: str, master_id: str
     ) -> list[str]:
         changed = []
-        for row in self._children(child, item, victim_id):
-            record_id = str(row["Id"])
+        for record_id in ids_where(self._connection, child, f"{quoted(item.name)} = ?", victim_id):
+            row = self._writer.stored(child, record_id)
+            if row is None or row[item.name] != victim_id:  # what came before has changed it
+                continue
             if child.has_is_deleted and row["IsDeleted"]:
                 self._connection.execute(
                     f"UPDATE {quoted(child.name)} SET {quoted(item.name)} = ? WHERE Id = ?",
@@ -124,6 +122,7 @@ class _Merge:
                 continue
             if child.name == "CampaignMember" and self._joins_member(row, item, master_id):
                 continue
+            check_record_lock(self._org, record_id)
             # A record that led to the victim and is the master itself leads nowhere any more.
             parent = None if record_id == master_id else master_id
             self._writer.write(child, row, {item.name: parent})
@@ -132,27 +131,16 @@ class _Merge:
 
     def _joins_member(self, member: Row, item: Field, master_id: str) -> bool:
         """Drop a member of a campaign that the master is a member of already."""
-        kept = next(
-            (
-                row
-                for row in self._children(self._org.schema["CampaignMember"], item, master_id)
-                if row["CampaignId"] == member["CampaignId"]
-            ),
-            None,
-        )
+        found = self._connection.execute(
+            f"SELECT Id FROM CampaignMember WHERE {quoted(item.name)} = ? AND CampaignId = ?"
+            " AND IsDeleted = 0 ORDER BY _n LIMIT 1",
+            [master_id, member["CampaignId"]],
+        ).fetchone()
+        kept = self._writer.stored(self._org.schema["CampaignMember"], found[0]) if found else None
         if kept is None:
             return False
         join_members(self._writer, self._org, kept, member, {})
         return True
-
-    def _children(self, child: SObject, item: Field, parent_id: str) -> list[Row]:
-        cursor = self._connection.cursor()
-        cursor.row_factory = sqlite3.Row
-        rows = cursor.execute(
-            f"SELECT * FROM {quoted(child.name)} WHERE {quoted(item.name)} = ? ORDER BY _n",
-            [parent_id],
-        ).fetchall()
-        return [dict(row) for row in rows]
 
 
 def join_members(
@@ -175,6 +163,7 @@ def join_members(
     changes = {name: value for name, value in changes.items() if kept[name] != value}
     _raise_refusal(writer.delete(sobject, str(dropped["Id"])))
     if changes:
+        check_record_lock(org, str(kept["Id"]))
         writer.write(sobject, kept, changes)
 
 

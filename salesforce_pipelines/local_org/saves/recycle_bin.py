@@ -12,8 +12,7 @@ Records that were generated as deleted have no entry: nothing restores or purges
 """
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from salesforce_pipelines.local_org.errors import RowRefusedError
@@ -22,12 +21,13 @@ from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.storage.store import Value, quoted, stamp
 
 KEPT_DAYS = 15
-_PURGE_SECONDS = 60
 _PURGED_AT_ONCE = 200
+_READ_AT_ONCE = 500
 _MERGED_INTO = "MasterRecordId"
 
 Row = Mapping[str, Value]
 Write = Callable[[SObject, Row, dict[str, Value]], None]
+Check = Callable[[SObject, str], None]
 
 
 class RecycleBin:
@@ -36,15 +36,22 @@ class RecycleBin:
     Args:
         now: The time of its deletes, as the store keeps it.
         write: Changes a record and moves its stamps.
+        check: Refuses, by `RowRefusedError`, that a record with an id is taken along.
     """
 
     def __init__(
-        self, schema: Schema, connection: sqlite3.Connection, now: str, write: Write
+        self,
+        schema: Schema,
+        connection: sqlite3.Connection,
+        now: str,
+        write: Write,
+        check: Check,
     ) -> None:
         self._schema = schema
         self._connection = connection
         self._now = now
         self._write = write
+        self._check = check
         self._references: dict[str, list[tuple[SObject, Field, bool]]] = {}
 
     def put(self, sobject: SObject, row: Row, values: dict[str, Value] | None = None) -> None:
@@ -52,20 +59,26 @@ class RecycleBin:
 
         Args:
             values: What to write to the record beside that it is deleted.
+
+        Raises:
+            RowRefusedError: It may not take along what belongs to it; what has been written of
+                the delete has to be undone.
         """
         self._put(sobject, row, str(row["Id"]), values or {})
 
-    def deleted_with(self, record_id: str) -> list[tuple[SObject, Row]]:
-        """A record of the bin and what came into it together with it; none if it is not there."""
+    def deleted_with(self, record_id: str) -> list[tuple[SObject, str]]:
+        """The ids of a record of the bin, and of what came into it together with it.
+
+        There are none if it is not there.
+        """
         entries = self._connection.execute(
             "SELECT sobject, id FROM _recycle_bin WHERE root = ?1 AND EXISTS"
             " (SELECT 1 FROM _recycle_bin WHERE id = ?1 AND root = ?1) ORDER BY id <> root",
             [record_id],
         ).fetchall()
-        found = [(self._schema[name], self._row(self._schema[name], at)) for name, at in entries]
-        return [(sobject, row) for sobject, row in found if row]
+        return [(self._schema[name], found) for name, found in entries]
 
-    def take_out(self, records: list[tuple[SObject, Row]]) -> None:
+    def take_out(self, records: Sequence[tuple[SObject, str]]) -> None:
         """Make records of the bin live again, with the lookups that led to them.
 
         Args:
@@ -74,8 +87,11 @@ class RecycleBin:
         Raises:
             RowRefusedError: The first one belongs to a record that is deleted itself.
         """
-        together = {str(row["Id"]) for _, row in records}
-        for position, (sobject, row) in enumerate(records):
+        together = {record_id for _, record_id in records}
+        for position, (sobject, record_id) in enumerate(records):
+            row = self._row(sobject, record_id)
+            if row is None:
+                continue
             lost = list(self._lost_parents(sobject, row, together))
             owner = next((parent for item, parent in lost if not item.nillable), None)
             if owner is None:
@@ -83,7 +99,7 @@ class RecycleBin:
             elif position == 0:
                 raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted")
             else:
-                self._leave_with(str(row["Id"]), owner)
+                self._leave_with(record_id, owner)
 
     def empty(self, record_id: str) -> bool:
         """Remove a record of the bin, and what came into it with it, for good.
@@ -92,8 +108,12 @@ class RecycleBin:
             False if it is not there, or came there only with another record.
         """
         records = self.deleted_with(record_id)
-        for sobject, row in records:
-            self.remove(sobject, str(row["Id"]), str(row["SystemModstamp"]))
+        for sobject, found in records:
+            stamps = self._connection.execute(
+                f"SELECT SystemModstamp FROM {quoted(sobject.name)} WHERE Id = ?", [found]
+            ).fetchone()
+            if stamps:
+                self.remove(sobject, found, stamps[0])
         return bool(records)
 
     # Deleting
@@ -110,20 +130,30 @@ class RecycleBin:
         )
         for child, item, cascades in self._references_to(sobject):
             if cascades:
-                for found in self._live_children(child, item, record_id):
-                    self._put(child, found, root, {})
+                self._put_children(child, item, record_id, root)
             elif item.name != _MERGED_INTO:
                 self._clear_lookup(child, item, record_id)
 
+    def _put_children(self, child: SObject, item: Field, parent_id: str, root: str) -> None:
+        condition = f"{quoted(item.name)} = ? AND IsDeleted = 0"
+        for record_id in ids_where(self._connection, child, condition, parent_id):
+            self._check(child, record_id)
+            row = self._row(child, record_id)
+            if row is not None and not row["IsDeleted"]:  # not taken along by another one
+                self._put(child, row, root, {})
+
     def _clear_lookup(self, child: SObject, item: Field, parent_id: str) -> None:
         live = " AND IsDeleted = 0" if child.has_is_deleted else ""
-        cleared = self._connection.execute(
+        leading = f"{quoted(child.name)} WHERE {quoted(item.name)} = ?{live}"
+        self._connection.execute(
+            f"INSERT OR IGNORE INTO _cleared_lookup SELECT ?, ?, Id, ? FROM {leading}",
+            [parent_id, child.name, item.name, parent_id],
+        )
+        self._connection.execute(
             f"UPDATE {quoted(child.name)} SET {quoted(item.name)} = NULL"
-            f" WHERE {quoted(item.name)} = ?{live} RETURNING Id",
+            f" WHERE {quoted(item.name)} = ?{live}",
             [parent_id],
-        ).fetchall()
-        for (record_id,) in cleared:
-            self._remember_cleared(parent_id, child, record_id, item.name)
+        )
 
     def _remember_cleared(
         self, parent_id: str, sobject: SObject, record_id: str, field: str
@@ -243,15 +273,6 @@ class RecycleBin:
             if item is not None and item.is_stored and child.field("SystemModstamp"):
                 yield child, item, relation.cascade_delete
 
-    def _live_children(self, child: SObject, item: Field, parent_id: str) -> list[Row]:
-        cursor = self._connection.cursor()
-        cursor.row_factory = sqlite3.Row
-        rows = cursor.execute(
-            f"SELECT * FROM {quoted(child.name)} WHERE {quoted(item.name)} = ? AND IsDeleted = 0",
-            [parent_id],
-        ).fetchall()
-        return [dict(row) for row in rows]
-
     def _row(self, sobject: SObject, record_id: str) -> Row | None:
         cursor = self._connection.cursor()
         cursor.row_factory = sqlite3.Row
@@ -261,11 +282,31 @@ class RecycleBin:
         return None if row is None else dict(row)
 
 
+def ids_where(
+    connection: sqlite3.Connection, sobject: SObject, condition: str, parameter: Value
+) -> Iterator[str]:
+    """The ids of the records that meet a SQL condition, read in parts, in their order.
+
+    Between the parts the records may change.
+    """
+    last = 0
+    while True:
+        rows = connection.execute(
+            f"SELECT _n, Id FROM {quoted(sobject.name)} WHERE {condition} AND _n > ?"
+            f" ORDER BY _n LIMIT {_READ_AT_ONCE}",
+            [parameter, last],
+        ).fetchall()
+        yield from (record_id for _, record_id in rows)
+        if len(rows) < _READ_AT_ONCE:
+            return
+        last = rows[-1][0]
+
+
 def empty_bin(org: Org) -> dict[str, int]:
     """Remove every deleted record for good; how many of each sObject."""
     removed = {}
     with org.store.write() as connection:
-        bin_ = RecycleBin(org.schema, connection, org.store.now(), _never)
+        bin_ = RecycleBin(org.schema, connection, org.store.now(), _never, _unchecked)
         for sobject in org.schema:
             if not sobject.deletable or not sobject.has_is_deleted:
                 continue
@@ -296,7 +337,7 @@ def purge(org: Org) -> int:
         if not roots:
             break
         with org.store.write() as connection:
-            bin_ = RecycleBin(org.schema, connection, org.store.now(), _never)
+            bin_ = RecycleBin(org.schema, connection, org.store.now(), _never, _unchecked)
             for (root,) in roots:
                 bin_.empty(root)
             marks = ", ".join("?" for _ in roots)
@@ -333,19 +374,9 @@ def deleted_records(org: Org, sobject: SObject, start: str, end: str) -> list[tu
     return rows.fetchall()
 
 
-class PurgeWorker(threading.Thread):
-    """Purges the recycle bin at the start of a server and every minute after."""
-
-    def __init__(self, org: Org) -> None:
-        super().__init__(daemon=True, name="recycle-bin")
-        self._org = org
-
-    def run(self) -> None:
-        """Purge until the org is stopping."""
-        while not self._org.stopping.is_set():
-            purge(self._org)
-            self._org.stopping.wait(_PURGE_SECONDS)
-
-
 def _never(sobject: SObject, row: Row, values: dict[str, Value]) -> None:
     raise AssertionError("emptying the recycle bin writes no record")
+
+
+def _unchecked(sobject: SObject, record_id: str) -> None:
+    raise AssertionError("emptying the recycle bin deletes no live record")

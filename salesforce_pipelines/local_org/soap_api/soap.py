@@ -21,7 +21,6 @@ from salesforce_pipelines.local_org.soap_api.soap_operations import (
     login,
 )
 from salesforce_pipelines.local_org.soap_api.soap_xml import (
-    LARGEST_MESSAGE,
     Dialect,
     MalformedMessageError,
     Message,
@@ -66,17 +65,34 @@ def is_soap(call: Call) -> bool:
     return is_address and call.method == "POST"
 
 
-def is_too_large(call: Call) -> bool:
-    """Whether a call announces a message that need not be read."""
-    length = call.headers.get("content-length", "0")
-    return length.isdecimal() and int(length) > LARGEST_MESSAGE
-
-
 def too_large(call: Call) -> Reply:
     """The refusal of a message that is too large."""
     dialect = _DIALECTS[call.path[2].lower()]
     code, message = "EXCEEDED_MAX_SIZE_REQUEST", "Request exceeded the maximum size of 50 MB"
     return _fault_reply(dialect.fault(code, message, "UnexpectedErrorFault"))
+
+
+def with_session(call: Call) -> Call:
+    """A call with the session of its envelope in place of an Authorization header, and its user.
+
+    The call is not counted, and there may be no such session.
+    """
+    try:
+        token = _token(read_message(call.body))
+    except MalformedMessageError:
+        token = ""
+    session = call.org.sessions.find(token) if token else None
+    headers = {**call.headers, "authorization": f"Bearer {token}"}
+    return replace(call, headers=headers, user_id=session.user_id if session else "")
+
+
+def refusal(call: Call, error: ApiError) -> Reply:
+    """An error of a call that `with_session` gave, as a SOAP fault."""
+    dialect = _DIALECTS[call.path[2].lower()]
+    if error.code == "INVALID_SESSION_ID":
+        token = call.headers.get("authorization", "").removeprefix("Bearer ")
+        return _fault_reply(_session_fault(dialect, token))
+    return _fault_reply(_api_fault(dialect, error))
 
 
 def answer(call: Call, authenticate: Authenticate) -> Reply:
@@ -122,20 +138,28 @@ def _version(call: Call) -> str:
 def _authenticated(
     call: Call, dialect: Dialect, message: Message, authenticate: Authenticate
 ) -> tuple[str, str | None]:
-    header = message.headers.get("SessionHeader")
-    token = header.value("sessionId") if header else ""
+    token = _token(message)
     try:
         return authenticate(replace(call, headers={"authorization": f"Bearer {token}"}))
     except ApiError as error:
         if error.code != "INVALID_SESSION_ID":
             raise
+    raise _Fault(_session_fault(dialect, token))
+
+
+def _token(message: Message) -> str:
+    header = message.headers.get("SessionHeader")
+    return header.value("sessionId") if header else ""
+
+
+def _session_fault(dialect: Dialect, token: str) -> bytes:
     missing = base64.b64encode(hashlib.sha256(token.encode()).digest()).decode()
     text = (
         "Invalid Session ID found in SessionHeader: Illegal Session. Session not found, missing"
         f" session hash: {missing}\nThis error usually occurs after a session expires or a user"
         " logs out. "
     )
-    raise _Fault(dialect.fault("INVALID_SESSION_ID", text, "UnexpectedErrorFault"))
+    return dialect.fault("INVALID_SESSION_ID", text, "UnexpectedErrorFault")
 
 
 def _response(operation: str, results: list[str]) -> str:

@@ -5,12 +5,14 @@ See "Core Calls" and "Utility Calls" in the SOAP API Developer Guide.
 
 import hmac
 import re
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, RowError
+from salesforce_pipelines.local_org.errors import ApiError, RowError
 from salesforce_pipelines.local_org.http.calls import Call
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.metadata.schema import Field, SObject
 from salesforce_pipelines.local_org.oauth2.connected_app import app_settings
 from salesforce_pipelines.local_org.org import Org
@@ -21,6 +23,16 @@ from salesforce_pipelines.local_org.saves.dml import Outcome, Writer
 from salesforce_pipelines.local_org.saves.field_values import from_csv
 from salesforce_pipelines.local_org.saves.lead_conversion import Converted, LeadConvert
 from salesforce_pipelines.local_org.saves.merging import Merged
+from salesforce_pipelines.local_org.saves.record_steps import (
+    ROLLED_BACK,
+    Step,
+    creating,
+    outcome_rolled_back,
+    refusing,
+    run_steps,
+    updating,
+    upserting,
+)
 from salesforce_pipelines.local_org.saves.saving import WriteOptions
 from salesforce_pipelines.local_org.soap_api.soap_xml import Dialect, Element, Message, is_name, tag
 from salesforce_pipelines.local_org.storage.ids import is_id, to_18
@@ -33,13 +45,6 @@ _LEAD_CONVERT = frozenset(
     """leadId convertedStatus accountId contactId opportunityId opportunityName ownerId
     doNotCreateOpportunity overwriteLeadSource sendNotificationEmail bypassAccountDedupeCheck
     bypassContactDedupeCheck""".split()  # noqa: SIM905  # the names as the WSDL lists them
-)
-_ROLLED_BACK = (
-    RowError(
-        "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-        "Record rolled back because not all records were valid and the request was using AllOrNone"
-        " header",
-    ),
 )
 
 Result = TypeVar("Result", Outcome, Converted, Merged)
@@ -80,10 +85,6 @@ class SoapCall:
 Operation = Callable[[SoapCall], list[str]]
 
 
-class _RollBack(Exception):  # noqa: N818  # it is a way out of a transaction, not an error
-    """Leaves a transaction whose results are already known."""
-
-
 # Leads
 
 
@@ -121,7 +122,7 @@ def _lead_convert(element: Element) -> LeadConvert:
 
 
 def _unconverted(converted: Converted) -> Converted:
-    return Converted(converted.lead_id, errors=_ROLLED_BACK)
+    return Converted(converted.lead_id, errors=(ROLLED_BACK,))
 
 
 def _lead_convert_result(converted: Converted) -> str:
@@ -143,7 +144,7 @@ def merge(soap: SoapCall) -> list[str]:
     requests = list(soap.body.all("request"))
     _check_count(len(requests))
     steps = [_merging(soap, request) for request in requests]
-    merged = _run(soap, steps, lambda one: Merged(one.id, errors=_ROLLED_BACK))
+    merged = _run(soap, steps, lambda one: Merged(one.id, errors=(ROLLED_BACK,)))
     return [
         _errors(one.errors)
         + tag("id", one.id or None)
@@ -187,10 +188,10 @@ def _by_id(
     for record_id in given:
         sobject = soap.call.schema.with_prefix(record_id[:3])
         if sobject is None or not is_id(record_id):
-            steps.append(_refusing("MALFORMED_ID", f"malformed id {record_id}"))
+            steps.append(refusing("MALFORMED_ID", f"malformed id {record_id}"))
         else:
             steps.append(_applying(apply, sobject, record_id))
-    outcomes = _run(soap, steps, _rolled_back)
+    outcomes = _run(soap, steps, outcome_rolled_back)
     return [
         _errors(outcome.errors) + tag("id", outcome.id or at) + tag("success", outcome.success)
         for at, outcome in zip(given, outcomes, strict=True)
@@ -213,27 +214,28 @@ def create(soap: SoapCall) -> list[str]:
 
 def update(soap: SoapCall) -> list[str]:
     """`update`: at most 200 records."""
-    return _save(soap, _updating)
+    return _save(soap, updating)
 
 
 def upsert(soap: SoapCall) -> list[str]:
     """`upsert`: at most 200 records, found by the field that is named."""
     key = soap.body.value("externalIDFieldName")
 
-    def upserting(sobject: SObject, given: str, values: dict[str, object]) -> Step:
+    def making(sobject: SObject, given: str, values: dict[str, object]) -> Step:
         return _upserting(sobject, key, given, values)
 
-    return _save(soap, upserting, with_created=True)
+    return _save(soap, making, with_created=True)
 
 
-Step = Callable[[Writer], Outcome]
 Making = Callable[[SObject, str, dict[str, object]], Step]
 
 
 def _save(soap: SoapCall, making: Making, with_created: bool = False) -> list[str]:
     elements = list(soap.body.all("sObjects"))
     _check_count(len(elements))
-    outcomes = _run(soap, [making(*_record(soap, element)) for element in elements], _rolled_back)
+    outcomes = _run(
+        soap, [making(*_record(soap, element)) for element in elements], outcome_rolled_back
+    )
     return [
         (tag("created", outcome.created) if with_created else "")
         + _errors(outcome.errors)
@@ -246,14 +248,8 @@ def _save(soap: SoapCall, making: Making, with_created: bool = False) -> list[st
 def _creating(sobject: SObject, given: str, values: dict[str, object]) -> Step:
     if given:
         code = "INVALID_FIELD_FOR_INSERT_UPDATE"
-        return _refusing(code, "cannot specify Id in an insert call", "Id")
-    return lambda writer: writer.create(sobject, values)
-
-
-def _updating(sobject: SObject, given: str, values: dict[str, object]) -> Step:
-    if not given:
-        return _refusing("MISSING_ARGUMENT", "Id not specified in an update call")
-    return lambda writer: writer.update(sobject, given, values)
+        return refusing(code, "cannot specify Id in an insert call", "Id")
+    return creating(sobject, values)
 
 
 def _upserting(sobject: SObject, key: str, given: str, values: dict[str, object]) -> Step:
@@ -264,27 +260,9 @@ def _upserting(sobject: SObject, key: str, given: str, values: dict[str, object]
     name = next((name for name in values if name.lower() == key.lower()), key)
     value = given if item.type == "id" else str(values.pop(name, None) or "")
     if item.type != "id" and not value:
-        return _refusing("MISSING_ARGUMENT", f"{item.name} not specified")
+        return refusing("MISSING_ARGUMENT", f"{item.name} not specified")
 
-    def step(writer: Writer) -> Outcome:
-        try:
-            return writer.upsert(sobject, item, value, values)
-        except MultipleChoicesError as choices:
-            message = (
-                f"{item.name}: more than one record found for external id field: "
-                f"[{', '.join(choices.urls)}]"
-            )
-            return Outcome(None, errors=(RowError("DUPLICATE_EXTERNAL_ID", message),))
-
-    return step
-
-
-def _refusing(code: str, message: str, *fields: str) -> Step:
-    return lambda writer: Outcome(None, errors=(RowError(code, message, fields),))
-
-
-def _rolled_back(outcome: Outcome) -> Outcome:
-    return Outcome(None, errors=_ROLLED_BACK)
+    return upserting(sobject, item, value, values)
 
 
 def _run(
@@ -293,18 +271,13 @@ def _run(
     rolled_back: Callable[[Result], Result],
 ) -> list[Result]:
     """Take each step in one transaction; all or none of them if the call's header says so."""
+    convert = _truncated if _truncates(soap) else _text
+
+    def writer(connection: sqlite3.Connection) -> Writer:
+        return Writer(soap.org, connection, soap.call.user_id, convert, _options(soap))
+
     all_or_none = soap.header_flag("AllOrNoneHeader", "allOrNone")
-    results: list[Result] = []
-    try:
-        with soap.org.store.write() as connection:
-            convert = _truncated if _truncates(soap) else _text
-            writer = Writer(soap.org, connection, soap.call.user_id, convert, _options(soap))
-            results += [step(writer) for step in steps]
-            if all_or_none and any(result.errors for result in results):
-                raise _RollBack  # noqa: TRY301  # only an exception undoes the transaction
-    except _RollBack:
-        return [result if result.errors else rolled_back(result) for result in results]
-    return results
+    return run_steps(soap.org.store, writer, steps, rolled_back, all_or_none=all_or_none)
 
 
 def _options(soap: SoapCall) -> WriteOptions:
@@ -444,13 +417,13 @@ def _window(soap: SoapCall) -> Call:
 
 
 def _query(soap: SoapCall, include_deleted: bool) -> list[str]:
-    size = soap.header("QueryOptions", "batchSize")
+    size = whole_number(soap.header("QueryOptions", "batchSize"))
     page = query.first_page(
         soap.org,
         soap.body.value("queryString"),
         soap.call.user_id,
         soap.call.version,
-        int(size) if size.isdecimal() else query.LARGEST_PAGE,
+        query.LARGEST_PAGE if size is None else size,
         include_deleted,
     )
     return [_query_result(soap.dialect, page)]

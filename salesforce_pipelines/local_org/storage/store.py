@@ -135,8 +135,15 @@ class Store:
             connection.close()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """The only connection that writes, in a transaction that an exception undoes."""
+    def write(
+        self, once_committed: Callable[[], None] | None = None
+    ) -> Iterator[sqlite3.Connection]:
+        """The only connection that writes, in a transaction that an exception undoes.
+
+        Args:
+            once_committed: Called when it is committed, before anybody else may write; not for use
+                within `transaction`.
+        """
         if getattr(self._local, "writing", None) is not None:
             with undoable(self._writer):
                 yield self._writer
@@ -149,6 +156,8 @@ class Store:
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
+            if once_committed:
+                once_committed()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

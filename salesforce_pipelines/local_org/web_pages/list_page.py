@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from salesforce_pipelines.local_org.errors import not_found
 from salesforce_pipelines.local_org.http.calls import Call, Reply
+from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.metadata.schema import Field, SObject
 from salesforce_pipelines.local_org.rest import list_views
 from salesforce_pipelines.local_org.soql.soql_sql import compile_query
@@ -194,7 +195,11 @@ class _Listing:
             if len(values) != len(keys):
                 raise not_found()
             conditions.append(f"({', '.join(keys)}) < ({', '.join('?' for _ in keys)})")
-            parameters += [int(v) if v.isdecimal() else v for v in values]
+            numbers = [whole_number(value) for value in values]
+            parameters += [
+                value if number is None else number
+                for value, number in zip(values, numbers, strict=True)
+            ]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         order = ", ".join(f"{key} DESC" for key in keys)
         rows = (
@@ -252,7 +257,8 @@ class _Listing:
         highest = reader.execute(f"SELECT max(_n) FROM {table}").fetchone()[0] or 0
         if not self._after and (exact := self._by_key(text)):
             return _Found(exact, str(highest), is_exact=True)
-        high = min(int(self._after), highest) if self._after.isdecimal() else highest
+        after = whole_number(self._after)
+        high = highest if after is None else min(after, highest)
         numbers: list[int] = []
         deadline = time.monotonic() + _SEARCH_SECONDS
         while high > 0:

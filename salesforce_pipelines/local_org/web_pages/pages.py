@@ -4,15 +4,14 @@ They need no session and are no API calls. They answer only this machine, unless
 started to answer anybody.
 """
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
-from urllib.parse import urlsplit
 
 from salesforce_pipelines.local_org.bulk_api.jobs import Job, Jobs
 from salesforce_pipelines.local_org.errors import ApiError, not_found
+from salesforce_pipelines.local_org.http.access import is_loopback
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.http.routes import Route
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, Org, Settings
@@ -52,33 +51,13 @@ def is_page(method: str, segments: tuple[str, ...]) -> bool:
 
 def may_see_pages(request_peer: str, settings: Settings) -> bool:
     """Whether pages answer a peer's address: only this machine's, unless anybody may."""
-    return settings.admin_from_anywhere or _is_loopback(request_peer)
-
-
-def is_own_name(host: str) -> bool:
-    """Whether a host is this machine under a name that nobody else can give it.
-
-    Any other name could be a foreign site's that leads its visitors' browsers here.
-    """
-    name = (urlsplit(host).hostname or "").rstrip(".")
-    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback
+    return settings.admin_from_anywhere or is_loopback(request_peer)
 
 
 def answer(call: Call, peer: str) -> Reply:
     """The page of a request, or a page that says why there is none."""
-    settings = call.org.settings
-    anywhere = settings.admin_from_anywhere
-    if not may_see_pages(peer, settings) or not (anywhere or is_own_name(call.host)):
-        text = "The pages of this org answer only the machine it runs on, as localhost.\n"
+    if not may_see_pages(peer, call.org.settings):
+        text = "The pages of this org answer only the machine it runs on.\n"
         return Reply(status=403, content=text.encode(), content_type="text/plain;charset=UTF-8")
     call = replace(call, user_id=call.org.store.admin_id)
     try:
