@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from salesforce_pipelines.local_org.running import RunningOrg
 from salesforce_pipelines_tests import test_ui
@@ -17,11 +17,16 @@ def page(browser: Browser, org: RunningOrg) -> Iterator[Page]:
     """A page on which nothing is refused or fails."""
     complaints: list[str] = []
     page = browser.new_page(base_url=org.url)
-    page.on("console", lambda message: complaints.append(message.text))
+    page.on("console", lambda message: _note(message, complaints))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     page.close()
     assert complaints == []
+
+
+def _note(message: ConsoleMessage, complaints: list[str]) -> None:
+    if message.type in ("error", "warning"):
+        complaints.append(message.text)
 
 
 @pytest.mark.slow
