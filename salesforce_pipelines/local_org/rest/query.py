@@ -152,8 +152,8 @@ class _Pages:
             cursor: The result's cursor, or all its numbers if it has none yet.
             offset: The place of the first of them in the result.
         """
-        records = self._records(compiled, numbers, self._asked)
-        end = offset + len(records)
+        records, used = self._records(compiled, numbers, self._asked)
+        end = offset + used
         answer: Record = {"totalSize": total, "done": end >= total}
         if not answer["done"]:
             if not isinstance(cursor, str):
@@ -163,8 +163,11 @@ class _Pages:
 
     def _records(
         self, compiled: CompiledQuery, numbers: Sequence[int], asked: _Asked
-    ) -> list[Record]:
-        """The records with those numbers, in that order, as far as they fit on one page."""
+    ) -> tuple[list[Record], int]:
+        """The records with those numbers, in that order, as far as they fit on one page.
+
+        Besides, how many of the numbers that were: some records may be gone by now.
+        """
         shaper = RecordShaper(compiled, self._version)
         sql = (
             f"SELECT {compiled.own}._n, {shaper.select_list}{compiled.from_sql}"
@@ -172,9 +175,10 @@ class _Pages:
         )
         rows = self._org.store.reader().execute(sql, [json.dumps(list(numbers))])
         by_number = {row[0]: row[1:] for row in rows}
-        ordered = [by_number[number] for number in numbers if number in by_number]
+        there = [at for at, number in enumerate(numbers) if number in by_number]
+        ordered = [by_number[numbers[at]] for at in there]
         if not compiled.children:
-            return [shaper.record(row) for row in ordered]
+            return [shaper.record(row) for row in ordered], len(numbers)
         ids = [shaper.record_id(row) for row in ordered]
         families = [self._family(child, ids) for child in compiled.children]
         fitting = _fitting(ids, families, asked.size)
@@ -184,7 +188,7 @@ class _Pages:
             shown = self._children(child, family, ids[:fitting], below)
             for record_id, record in zip(ids, records, strict=False):
                 record[child.name] = shown.get(record_id)
-        return records
+        return records, there[fitting] if fitting < len(there) else len(numbers)
 
     def _family(self, child: ChildQuery, ids: list[str]) -> dict[str, "Numbers[int]"]:
         """The numbers of each record's children, in the order of the child query."""
@@ -213,7 +217,7 @@ class _Pages:
         numbers = array.array("q", itertools.chain.from_iterable(firsts.values()))
         # Grandchildren are never cut off here: a page would have to end amid them.
         unlimited = replace(asked, size=len(numbers) * (CHILD_PAGE + 1) ** 2)
-        shown = iter(self._records(child.compiled, numbers, unlimited))
+        shown = iter(self._records(child.compiled, numbers, unlimited)[0])
         answers: dict[str, Record] = {}
         for record_id, first in firsts.items():
             records = list(itertools.islice(shown, len(first)))
