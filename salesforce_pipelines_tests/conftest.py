@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from hypothesis import settings
 from pydantic import SecretStr
 
 from salesforce_pipelines.config.environment import OrgEnvironment
@@ -20,6 +21,10 @@ from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.tables import Tables
+
+# Speed is measured by the benchmarks; a busy machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 REPOSITORY = Path(__file__).parents[1]
 CONTACTS, LEADS, SEED = 400, 200, 3

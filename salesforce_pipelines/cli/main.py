@@ -15,6 +15,7 @@ from rich.table import Table
 
 from salesforce_pipelines.automation.sensors import plan_targets
 from salesforce_pipelines.cli import demo as demo_story
+from salesforce_pipelines.cli import histories
 from salesforce_pipelines.cli.checking import check_all
 from salesforce_pipelines.cli.runs import instance, run_job
 from salesforce_pipelines.cli.terminal import wide_console
@@ -40,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(local_org, name="local-org")
+app.command()(histories.history)
+app.command()(histories.changes)
 
 PlanId = Annotated[str, typer.Argument(help="The plan's id, or the first characters of it.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; kept with the plan.")]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.identity.people import PeopleProvider
+from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.store import credits, duck, plans
 from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.plans import Plan, PlanKind
@@ -69,7 +70,7 @@ def draw_up(
     """Plan the enrichment of the matched records that lack some mapped column of this data.
 
     A person costs once, however many records are theirs; a person bought before costs nothing.
-    Deleted records and converted Leads are left out. An older open plan is superseded.
+    Only live records, and no converted Leads, are in it. An older open plan is superseded.
     """
     drawn = EnrichmentPlan(stream)
     version = provider.version()
@@ -155,7 +156,7 @@ def _eligible(
         connection.register("batch", pa.Table.from_batches([batch]))
         connection.sql("INSERT INTO charged SELECT person_id FROM batch")
         connection.unregister("batch")
-    alive = "NOT IsDeleted"
+    alive = IS_LIVE
     if "IsConverted" in pulled.schema().names:
         alive += " AND NOT IsConverted"
     connection.sql(f"CREATE VIEW alive AS SELECT Id FROM pulled WHERE {alive}")

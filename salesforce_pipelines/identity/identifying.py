@@ -15,6 +15,7 @@ from salesforce_pipelines.identity.identifiers import SCHEMA, identifiers, rules
 from salesforce_pipelines.identity.matching import MATCHES, match
 from salesforce_pipelines.identity.people import PeopleProvider
 from salesforce_pipelines.identity.reference import reference_for, reference_stamp
+from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.tables import ChangeLog, Tables
 
@@ -69,8 +70,8 @@ def refresh_identifiers(
 ) -> IdentifierReport:
     """Normalise the identifiers of the records that changed, or of all when the rules did.
 
-    A Contact also changes when its Account does, if its company is the Account's name. Deleted
-    records have no identifiers.
+    A Contact also changes when its Account does, if its company is the Account's name. Only live
+    records have identifiers.
     """
     log, pulled = identifiers_of(tables, stream), tables.log(f"pulled/{stream}")
     inputs = {"pulled": pulled}
@@ -115,7 +116,7 @@ def _fingerprint(*parts: object) -> str:
 def _changed_records(
     connection: duckdb.DuckDBPyConnection, inputs: dict[str, ChangeLog], since: dict[str, int]
 ) -> pa.Array:
-    """Fill the view `changed` with the records to normalise; the Ids of those that are deleted."""
+    """Fill the view `changed` with the records to normalise; the Ids of those not live."""
     inputs["pulled"].duckdb_view(connection, "pulled")
     connection.execute("CREATE TEMP TABLE ids (Id VARCHAR)")
     _insert_ids(connection, inputs["pulled"], since["pulled"], "SELECT Id FROM batch")
@@ -135,7 +136,7 @@ def _changed_records(
         WHERE pulled.Id IN (SELECT Id FROM ids)
         """
     )
-    gone = connection.sql("SELECT Id FROM changed WHERE IsDeleted").to_arrow_table()
+    gone = connection.sql(f"SELECT Id FROM changed WHERE NOT ({IS_LIVE})").to_arrow_table()
     return gone.column("Id").combine_chunks().cast(pa.string())
 
 
@@ -155,9 +156,9 @@ def _normalised(
     report: IdentifierReport,
 ) -> Iterator[pa.RecordBatch]:
     columns = ", ".join(f'"{name}"' for name in person.identifiers.columns())
-    reader = connection.sql(
-        f"SELECT Id, {columns} FROM changed WHERE NOT IsDeleted"
-    ).to_arrow_reader(_BATCH)
+    reader = connection.sql(f"SELECT Id, {columns} FROM changed WHERE {IS_LIVE}").to_arrow_reader(
+        _BATCH
+    )
     for batch in reader:
         found = identifiers(
             batch,

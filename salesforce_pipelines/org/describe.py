@@ -112,7 +112,12 @@ def arrow_type(field: FieldDescribe) -> pa.DataType:
     """The Arrow type that holds a field's values without loss.
 
     Dates are days, datetimes milliseconds in UTC, money decimal; what Salesforce itself keeps as
-    a double stays one, and everything else is text, exactly as the org gave it.
+    a double stays one, and everything else is text, exactly as the org gave it, so that it can be
+    compared with what the org answers later, and written back.
+
+    That holds for times of day, `18:23:39.000Z` (they have no zone, whatever the Z says): Delta
+    has no type for them. It holds for multi-select picklists, `A;B`: rules compare and write a
+    field as one value, as Salesforce itself does. DuckDB's `string_split(x, ';')` takes it apart.
     """
     match field.type:
         case "boolean":

@@ -3,10 +3,11 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Any
+from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +33,16 @@ _GONE = frozenset({"NOT_FOUND", "INVALIDJOBSTATE", "INVALID_QUERY_LOCATOR"})
 _CSV_BLOCK = 1 << 20
 
 
-class RowCountError(PipelineError):
-    """Fewer or more rows landed than the org promised: nothing of the pull may be kept."""
+class UnsoundResultsError(PipelineError):
+    """What the org sent is not what it promised: nothing of the pull may be kept."""
+
+
+class RowCountError(UnsoundResultsError):
+    """Fewer or more rows landed than the org promised."""
+
+
+class RowsGoneError(RowCountError):
+    """Rows were deleted for good while the pages of a REST query were read; ask anew."""
 
 
 class ResultsGoneError(PipelineError):
@@ -98,13 +107,14 @@ class Reading:
     channel: Channel
     expected_rows: int
     schema: pa.Schema
-    pages: Iterator[Page]
+    pages: Generator[Page]
 
     @property
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of every page."""
-        for page in self.pages:
-            yield from page.batches
+        with contextlib.closing(self.pages):
+            for page in self.pages:
+                yield from page.batches
 
 
 def read(
@@ -142,7 +152,7 @@ def read(
         )
     schema = arrow_schema(fields)
     soql = select(schema.names, name, where)
-    if len(soql) < _LONGEST_URL:
+    if len(quote_plus(soql)) < _LONGEST_URL:
         what = f"query of {name}"
         first = session.request(
             "GET", f"{session.base_path}/queryAll", params={"q": soql}, what=what
@@ -232,16 +242,18 @@ def retrieve(
 
 def _rest_pages(
     session: OrgSession, page: dict[str, Any], schema: pa.Schema, what: str
-) -> Iterator[Page]:
+) -> Generator[Page]:
     expected, landed = int(page["totalSize"]), 0
     while True:
         landed += len(page["records"])
         if page["records"]:
-            yield Page(iter([batch_of(page["records"], schema)]), None)
+            with _told_without_values():
+                batch = batch_of(page["records"], schema)
+            yield Page(iter([batch]), None)
         if page["done"]:
             break
         page = session.request("GET", page["nextRecordsUrl"], what=what).json()
-    _prove(what, expected, landed)
+    _prove(what, expected, landed, RowsGoneError if landed < expected else RowCountError)
 
 
 def batch_of(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
@@ -321,7 +333,7 @@ def _bulk_reading(
 
 def _bulk_pages(
     session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition
-) -> Iterator[Page]:
+) -> Generator[Page]:
     """Each page is fetched whole before it is parsed, so a broken connection costs one page."""
     what = f"results of the Bulk query job of {name}"
     position = start
@@ -387,45 +399,54 @@ def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for field in schema
         if pa.types.is_decimal(field.type) or pa.types.is_integer(field.type)
     }
-    reader = pyarrow.csv.open_csv(
-        NeverSplitCrLf(source),
-        read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={field.name: as_text.get(field.name, field.type) for field in schema},
-            include_columns=schema.names,
-            null_values=[""],
-            true_values=["true"],
-            false_values=["false"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
+    with _told_without_values():
+        reader = pyarrow.csv.open_csv(
+            NeverSplitCrLf(source),
+            read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={field.name: as_text.get(field.name, field.type) for field in schema},
+                include_columns=schema.names,
+                null_values=[""],
+                true_values=["true"],
+                false_values=["false"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
+        )
     with reader:
-        for batch in _parsed(reader):
-            if batch.num_rows:
+        while True:
+            with _told_without_values():
+                batch = next(reader, None)
+                if batch is None:
+                    return
                 columns = [
                     _typed(batch.column(field.name), field.type)
                     if field.name in as_text
                     else batch.column(field.name)
                     for field in schema
                 ]
+            if batch.num_rows:
                 yield pa.record_batch(columns, schema=schema)
 
 
-def _parsed(reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+@contextlib.contextmanager
+def _told_without_values() -> Iterator[None]:
+    """Tell that results cannot be understood, without Arrow's words: they quote the row."""
     try:
-        yield from reader
-    except pa.ArrowInvalid:
-        # Its words quote the row.
-        raise PipelineError(
-            "a Bulk result is not the CSV that Salesforce describes; nothing of it is kept"
+        yield
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError):
+        raise UnsoundResultsError(
+            "results are not of the form that Salesforce describes; nothing of them is kept. "
+            "Run the pull again."
         ) from None
 
 
-def _prove(what: str, promised: int, landed: int) -> None:
+def _prove(
+    what: str, promised: int, landed: int, error: type[RowCountError] = RowCountError
+) -> None:
     if promised != landed:
-        raise RowCountError(
+        raise error(
             f"{what}: the org promised {promised} rows and {landed} landed; nothing is kept. "
             "Run the pull again."
         )

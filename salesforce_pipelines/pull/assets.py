@@ -268,6 +268,13 @@ def _lag(report: PullReport) -> float:
     return (report.org_time - report.window.end).total_seconds()
 
 
+def _window_seconds(report: PullReport) -> dict[str, float]:
+    """How long the stretch of time was that was read; nothing of a full pull."""
+    if report.window.start is None:
+        return {}
+    return {"window_seconds": (report.window.end - report.window.start).total_seconds()}
+
+
 def _metadata(report: PullReport) -> dict[str, Any]:
     return {
         "pull": "full" if report.full else "incremental",
@@ -283,6 +290,7 @@ def _metadata(report: PullReport) -> dict[str, Any]:
         "unchanged": report.unchanged,
         "bytes_read": report.bytes_read,
         "lag_seconds": _lag(report),
+        **_window_seconds(report),
         "resumed": report.resumed,
         "scope": report.scope or "all records",
         "left_out_fields": ", ".join([*report.fields.missing, *report.fields.retyped]) or "none",

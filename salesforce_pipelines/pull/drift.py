@@ -39,15 +39,22 @@ class Fields:
         return {kind: names for kind, names in found.items() if names}
 
 
-def configured(described: SObjectDescribe, names: Sequence[str], every_field: bool) -> list[str]:
+def configured(
+    described: SObjectDescribe,
+    names: Sequence[str],
+    every_field: bool,
+    held: Sequence[str] = (),
+) -> list[str]:
     """The fields that the configuration asks for; with `every_field` also all the others.
 
-    Compound fields are read by their components, and base64 fields not at all.
+    Compound fields are read by their components, and base64 fields not at all. Every field also
+    means those that the table holds and the org no longer shows, so that they are missed.
     """
     if not every_field:
         return list(names)
     readable = [f.name for f in described.fields.values() if f.type not in _UNREADABLE_TYPES]
-    return list(dict.fromkeys([*names, *sorted(readable)]))
+    hidden = [name for name in held if described.field(name) is None]
+    return list(dict.fromkeys([*names, *sorted(readable), *hidden]))
 
 
 def fields_to_read(
@@ -93,8 +100,6 @@ def _is_retyped(field: FieldDescribe, columns: Mapping[str, pa.DataType]) -> boo
 def _same(stored: pa.DataType, read: pa.DataType) -> bool:
     """Whether a column may hold values of this type; tables keep times in microseconds."""
     if pa.types.is_timestamp(stored) and pa.types.is_timestamp(read):
-        return True
-    if pa.types.is_list(stored) and pa.types.is_list(read):
         return True
     return bool(stored == read)
 

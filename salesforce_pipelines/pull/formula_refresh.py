@@ -25,7 +25,7 @@ from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog
 
-_MEMORY, _THREADS = "128MB", 2
+_MEMORY_MB, _THREADS = 128, 2
 _BATCH = 20_000
 
 
@@ -117,7 +117,8 @@ def refresh_formulas(
             bulk_threshold=settings.bulk_threshold,
         )
         report.channel = reading.channel
-        with duck.connect(_MEMORY, _THREADS) as connection:
+        memory = duck.memory_for(len(log.schema()), _MEMORY_MB)
+        with duck.connect(memory, _THREADS) as connection:
             log.duckdb_view(connection, "pulled")
             report.compared = _land(connection, reading.schema, reading.batches)
             report.changed = _note_changed(connection, report.fields)

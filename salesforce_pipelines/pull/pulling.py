@@ -1,6 +1,7 @@
 """Pulling one sObject into its change log: first in full, then only what changed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from salesforce_pipelines.org.reading import (
     BulkPosition,
     Reading,
     ResultsGoneError,
+    RowsGoneError,
+    UnsoundResultsError,
     forget_results,
     read,
     resume,
@@ -25,11 +28,13 @@ from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.slices import Slice, read_in_slices
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
-from salesforce_pipelines.pull.scope import condition_of, validate
+from salesforce_pipelines.pull.scope import can_be_negated, condition_of, validate
 from salesforce_pipelines.pull.window import Window, next_window
 from salesforce_pipelines.store import duck
+from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog, StagedBatch
 
+_BATCH = 20_000
 Progress = Callable[[int, int], None]
 """Told the rows landed so far and the rows expected."""
 
@@ -160,7 +165,6 @@ class _Pulling:
         self._state = log.state()
         self._known: dict[str, Any] = {} if self._state is None else self._state.metadata
         self._table = None if self._state is None else log.schema()
-        self._anew = False
 
     def run(self) -> PullReport:
         calls, size = self._session.api_calls, self._session.bytes_read
@@ -170,17 +174,35 @@ class _Pulling:
         condition = self._condition()
         try:
             report = self._pull(described, condition)
-        except (SalesforceError, ResultsGoneError) as error:
-            hidden = isinstance(error, SalesforceError) and error.code == "INVALID_FIELD"
-            if not hidden and not _is_cursor_lost(error):
+        except (ResultsGoneError, RowsGoneError):
+            # Of the job that was gone on with, or of what was just read: once more, from anew.
+            self._discard_staged()
+            report = self._pull(described, condition)
+        except SalesforceError as error:
+            if reaction(error.error, error.status) is Reaction.RESTART:
+                # The org lost its place in the results.
+                self._discard_staged()
+                report = self._pull(described, condition)
+            elif error.code == "INVALID_FIELD":
+                if condition:
+                    validate(self._session, self._wanted.sobject, condition)
+                # A field was hidden or deleted after the describe: look again, once.
+                report = self._pull(describe(self._session, self._wanted.sobject), condition)
+            else:
                 raise
-            # A field was hidden or deleted after the describe, or the org lost its place in the
-            # results: look again, once.
-            self._anew = not hidden
-            report = self._pull(describe(self._session, self._wanted.sobject), condition)
+        except UnsoundResultsError:
+            # Going on with these results would fail in the same way, again and again.
+            self._discard_staged()
+            raise
         report.api_calls = self._session.api_calls - calls
         report.bytes_read = self._session.bytes_read - size
         return report
+
+    def _discard_staged(self) -> None:
+        staged = self._log.staged()
+        if staged is not None:
+            with staged:
+                staged.discard()
 
     def _condition(self) -> str:
         condition = condition_of(self._session, self._wanted.sobject, self._wanted.scope)
@@ -190,14 +212,20 @@ class _Pulling:
 
     def _pull(self, described: SObjectDescribe, condition: str) -> PullReport:
         wanted = self._wanted
+        followed = self._known.get("fields", ())
         fields = fields_to_read(
             described,
-            configured(described, wanted.fields, wanted.every_field),
+            configured(described, wanted.fields, wanted.every_field, self._columns()),
             self._table,
-            self._known.get("fields", ()),
+            followed,
             full=wanted.full,
         )
-        full = bool(wanted.full or fields.added or condition != self._known.get("scope", ""))
+        full = bool(
+            wanted.full
+            or fields.added
+            or condition != self._known.get("scope", "")
+            or self._is_without_states()
+        )
         now = self._session.server_time()
         window = next_window(
             None if full or self._state is None else watermark_of(self._log),
@@ -219,6 +247,15 @@ class _Pulling:
         if job_id := report.told.get("job_id"):
             forget_results(self._session, wanted.sobject, job_id)
         return report
+
+    def _columns(self) -> list[str]:
+        """The fields that the table has columns of."""
+        names = [] if self._table is None else self._table.names
+        return [name for name in names if name != record_states.COLUMN]
+
+    def _is_without_states(self) -> bool:
+        """Whether the table was pulled before states were kept."""
+        return self._table is not None and record_states.COLUMN not in self._table.names
 
     # Beginning, or going on
 
@@ -250,9 +287,9 @@ class _Pulling:
         notes = staged.metadata
         fits = (
             notes
-            and not self._anew
             and (notes["fields"], notes["scope"], notes["org"])
             == (names, condition, self._session.org_id)
+            and notes.get("types") == _types(report)
             and staged.replaces == report.full
         )
         if not fits:
@@ -273,6 +310,7 @@ class _Pulling:
         for name, count in notes["counts"].items():
             setattr(report, name, count)
         report.resumed, report.channel = True, reading.channel
+        report.told["job_id"] = start.job_id
         return reading
 
     def _checkpoint(self, staged: StagedBatch, report: PullReport, after: BulkPosition) -> None:
@@ -282,6 +320,7 @@ class _Pulling:
         staged.checkpoint(
             {
                 "fields": [one.name for one in report.fields.read],
+                "types": _types(report),
                 "scope": report.scope,
                 "org": self._session.org_id,
                 "window": [start, window.end.isoformat()],
@@ -293,9 +332,10 @@ class _Pulling:
     # Landing
 
     def _land(self, staged: StagedBatch, reading: Reading, report: PullReport) -> None:
-        with duck.connect("256MB") as connection:
+        memory = duck.memory_for(len(staged.schema), 256)
+        with duck.connect(memory) as connection, closing(reading.pages) as pages:
             landing = self._landing(connection, reading.schema, report)
-            for page in reading.pages:
+            for page in pages:
                 for batch in page.batches:
                     report.read += batch.num_rows
                     for rows in landing(record_states.with_state(batch)):
@@ -320,7 +360,7 @@ class _Pulling:
             return lambda batch: _with_held(connection, _all_new(batch, report), kept)
         shown = ", ".join(duck.quoted(name) if name in stored else "NULL" for name in columns)
         connection.execute(
-            f"CREATE TEMP TABLE held AS SELECT Id, hash(row({shown})) AS content FROM pulled "
+            f"CREATE TEMP TABLE held AS SELECT Id, hash({shown}) AS content FROM pulled "
             "WHERE SystemModstamp >= ?",
             [start],
         )
@@ -329,14 +369,15 @@ class _Pulling:
 
         def only_changed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
             connection.register("batch", pa.Table.from_batches([batch]))
-            fresh = connection.sql(
-                f"SELECT * FROM batch WHERE (Id, hash(row({hashed}))) NOT IN (FROM held)"
+            # The Ids alone: rows of hundreds of columns take hundreds of megabytes in DuckDB.
+            ids = connection.sql(
+                f"SELECT Id FROM batch WHERE (Id, hash({hashed})) NOT IN (FROM held)"
             ).to_arrow_table()
             connection.unregister("batch")
+            fresh = batch.filter(pc.is_in(batch.column("Id"), ids.column("Id").combine_chunks()))
             report.unchanged += batch.num_rows - fresh.num_rows
-            fresh = fresh.cast(batch.schema)
             _count(fresh, known, start, report)
-            yield from _with_held(connection, iter(fresh.to_batches()), kept)
+            yield from _with_held(connection, iter([fresh]), kept)
 
         return only_changed
 
@@ -356,38 +397,35 @@ class _Pulling:
 
     def _keep_unseen(self, staged: StagedBatch, report: PullReport, condition: str) -> None:
         """Keep what the table held and a full reading did not bring, with its state."""
-        with duck.connect("256MB") as connection:
+        with duck.connect(duck.memory_for(len(staged.schema), 256)) as connection:
             if condition:
-                self._note_ids_of_the_org(connection)
+                self._note_ids(connection, "org")
             for batch in staged.unseen():
                 if record_states.COLUMN not in (self._table or pa.schema([])).names:
                     batch = _stated(batch)
                 left = self._in_the_org(connection, batch) if condition else None
-                rows = record_states.purged(batch)
                 if left is not None:
-                    outside = record_states.out_of_scope(batch)
-                    report.left_scope += _sum(left)
-                    gone = pc.invert(left)
-                    report.purged += _sum(gone)
-                    staged.keep(rows.filter(gone))
-                    staged.keep(outside.filter(left))
-                    continue
-                report.purged += rows.num_rows
-                staged.keep(rows)
+                    outside = batch.filter(left)
+                    report.left_scope += _others(outside, "out_of_scope")
+                    staged.keep(record_states.out_of_scope(outside))
+                    batch = batch.filter(pc.invert(left))
+                report.purged += _others(batch, "purged", "merged")
+                staged.keep(record_states.purged(batch))
 
-    def _note_ids_of_the_org(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _note_ids(self, connection: duckdb.DuckDBPyConnection, name: str, where: str = "") -> None:
+        """A table of the Ids that the org has."""
         described = describe(self._session, self._wanted.sobject)
-        ids = described.require(["Id"], "the scope")
         reading = read(
             self._session,
             self._wanted.sobject,
-            ids,
+            described.require(["Id"], "the scope"),
+            where=where,
             bulk_threshold=self._settings.bulk_threshold,
         )
-        connection.execute("CREATE TEMP TABLE org (Id VARCHAR)")
+        connection.execute(f"CREATE TEMP TABLE {name} (Id VARCHAR)")
         for batch in reading.batches:
             connection.register("batch", pa.Table.from_batches([batch]))
-            connection.execute("INSERT INTO org SELECT Id FROM batch")
+            connection.execute(f"INSERT INTO {name} SELECT Id FROM batch")
             connection.unregister("batch")
 
     @staticmethod
@@ -399,28 +437,29 @@ class _Pulling:
 
     def _mark_out_of_scope(self, staged: StagedBatch, report: PullReport, condition: str) -> None:
         """Mark what changed within the window so that it no longer fits the condition."""
-        described = describe(self._session, report.sobject)
-        ids = described.require(_existing(described, ["Id", "IsDeleted"]), "the scope")
-        outside = read(
-            self._session,
-            report.sobject,
-            ids,
-            where=_both(f"NOT ({condition})", report.window.where()),
-            bulk_threshold=self._settings.bulk_threshold,
-        )
         columns = ", ".join(duck.quoted(name) for name in staged.schema.names)
-        with duck.connect("256MB") as connection:
+        with duck.connect(duck.memory_for(len(staged.schema), 256)) as connection:
             self._log.duckdb_view(connection, "pulled")
-            for batch in outside.batches:
-                connection.register("batch", pa.Table.from_batches([batch]))
-                held = connection.sql(
-                    f"SELECT {columns} FROM pulled SEMI JOIN batch USING (Id) "
-                    f"WHERE {record_states.COLUMN} = '{record_states.LIVE}'"
-                ).to_arrow_table()
-                connection.unregister("batch")
-                report.left_scope += held.num_rows
-                for rows in held.cast(staged.schema).to_batches():
-                    staged.write(record_states.out_of_scope(rows))
+            self._note_outside(connection, report.window.where(), condition)
+            held = connection.execute(
+                f"SELECT {columns} FROM pulled SEMI JOIN outside USING (Id) "
+                f"WHERE {record_states.COLUMN} = '{record_states.LIVE}'"
+            )
+            for batch in held.to_arrow_reader(_BATCH):
+                report.left_scope += batch.num_rows
+                staged.write(record_states.out_of_scope(conformed(batch, staged.schema)))
+
+    def _note_outside(
+        self, connection: duckdb.DuckDBPyConnection, window: str, condition: str
+    ) -> None:
+        """`outside`: what of the window does not fit the condition."""
+        if can_be_negated(condition):
+            self._note_ids(connection, "outside", _both(f"NOT ({condition})", window))
+            return
+        # In this order: what becomes visible in between and fits is not taken for outside.
+        self._note_ids(connection, "everything", window)
+        self._note_ids(connection, "inside", _both(condition, window))
+        connection.execute("CREATE TEMP VIEW outside AS FROM everything EXCEPT FROM inside")
 
     def _metadata(self, report: PullReport) -> dict[str, Any]:
         return {
@@ -437,8 +476,8 @@ class _Pulling:
         }
 
 
-def _existing(described: SObjectDescribe, names: Sequence[str]) -> list[str]:
-    return [name for name in names if described.field(name) is not None]
+def _types(report: PullReport) -> list[str]:
+    return [str(field.type) for field in arrow_schema(report.fields.read)]
 
 
 def _span(window: Window) -> Slice:
@@ -446,12 +485,6 @@ def _span(window: Window) -> Slice:
     if window.start is None:
         return Slice("CreatedDate")
     return Slice("SystemModstamp", window.start, window.end)
-
-
-def _is_cursor_lost(error: SalesforceError | ResultsGoneError) -> bool:
-    if isinstance(error, ResultsGoneError):
-        return True
-    return reaction(error.error, error.status) is Reaction.RESTART
 
 
 def _both(first: str, second: str) -> str:
@@ -466,7 +499,9 @@ def _all_new(batch: pa.RecordBatch, report: PullReport) -> Iterator[pa.RecordBat
     yield batch
 
 
-def _count(rows: pa.Table, held: pa.ChunkedArray, start: datetime, report: PullReport) -> None:
+def _count(
+    rows: pa.RecordBatch, held: pa.ChunkedArray, start: datetime, report: PullReport
+) -> None:
     """Rows created within the window and not held before are added; others changed or deleted."""
     new = pc.invert(pc.is_in(rows.column("Id"), held))
     if "CreatedDate" in rows.schema.names:
@@ -502,6 +537,12 @@ def _stated(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Rows of a table that was pulled before states were kept."""
     at = rows.schema.get_field_index(record_states.COLUMN)
     return record_states.with_state(rows.remove_column(at)) if at >= 0 else rows
+
+
+def _others(rows: pa.RecordBatch, *states: str) -> int:
+    """Rows that are in none of these states yet."""
+    there = _sum(pc.is_in(rows.column(record_states.COLUMN), pa.array(states)))
+    return int(rows.num_rows) - there
 
 
 def _sum(flags: pa.Array) -> int:

@@ -39,7 +39,7 @@ from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog
 
-_MEMORY, _THREADS = "128MB", 2
+_MEMORY_MB, _THREADS = 128, 2
 _BATCH = 20_000
 _MOST_QUERIES, _ROWS_WORTH_A_QUERY = 10, 10_000
 """Records are fetched by Id, by that many queries or by one for so many rows that were compared;
@@ -181,7 +181,8 @@ class _Reconciling:
         report.deep = deep
         org = self._org_counts()
         refuse_another_org(self._session, self._log, self._known)
-        with duck.connect(_MEMORY, _THREADS) as connection:
+        memory = duck.memory_for(len(self._log.schema()), _MEMORY_MB)
+        with duck.connect(memory, _THREADS) as connection:
             self._log.duckdb_view(connection, "pulled")
             table = self._table_counts(connection)
             for month in sorted({*org, *table}):
@@ -313,7 +314,8 @@ class _Reconciling:
     def _note_suspects(connection: duckdb.DuckDBPyConnection, different: Iterable[Month]) -> None:
         """`suspects`: records that the table does not hold as the org does.
 
-        Of a month whose fingerprints agree only records that are not live in the org can be any.
+        Of a month whose fingerprints agree only records that are not live can be any. Those that
+        left the recycle bin (`binned`) are no difference that anybody has to be told.
         """
         connection.execute("CREATE TEMP TABLE months (month INTEGER)")
         for month in different:
@@ -326,14 +328,16 @@ class _Reconciling:
             CREATE TEMP TABLE suspects AS
             WITH theirs AS (FROM org WHERE {not_live} OR {doubtful}),
             ours AS (
-                FROM held WHERE {doubtful} OR Id IN (SELECT Id FROM org WHERE {not_live})
+                FROM held WHERE {doubtful} OR {record_states.COLUMN} = 'deleted'
+                    OR Id IN (SELECT Id FROM org WHERE {not_live})
             )
             SELECT Id, coalesce(theirs.CreatedDate, ours.CreatedDate) AS CreatedDate,
                 theirs.{record_states.COLUMN} AS org_state,
-                ours.{record_states.COLUMN} AS held_state
+                ours.{record_states.COLUMN} AS held_state,
+                org_state IS NULL AND coalesce(held_state = 'deleted', false) AS binned
             FROM theirs FULL JOIN ours USING (Id)
             WHERE Id NOT IN (FROM unsettled)
-                AND CASE WHEN org_state IS NULL THEN held_state = 'live'
+                AND CASE WHEN org_state IS NULL THEN held_state IN ('live', 'deleted')
                     WHEN org_state = 'deleted' AND held_state = 'merged' THEN false
                     ELSE org_state IS DISTINCT FROM held_state END
             """
@@ -344,15 +348,16 @@ class _Reconciling:
     def _heal(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._is_being_pulled():
             self._count_differences(connection)
-            self._report.problem = (
-                "a pull was interrupted and goes on where it was: run the job pull, then compare "
-                "again"
-            )
+            if self._report.total("different"):
+                self._report.problem = (
+                    "a pull was interrupted and goes on where it was: run the job pull, then "
+                    "compare again"
+                )
             return
         self._fetch(connection)
         self._settle(connection)
         self._count_differences(connection)
-        if not self._report.total("different"):
+        if not _count(connection, "suspects"):
             return
         self._report.problem = self._why_not_purge(connection)
         if not self._report.problem:
@@ -420,17 +425,18 @@ class _Reconciling:
             SELECT Id FROM asked WHERE Id NOT IN (SELECT Id FROM fetched);
             DELETE FROM org WHERE Id IN (FROM lost);
             DELETE FROM suspects WHERE Id IN (FROM unsettled)
-                OR (held_state IS DISTINCT FROM 'live' AND Id IN (FROM lost));
-            DELETE FROM fetched WHERE Id IN (FROM unsettled);
-            CREATE TEMP TABLE gone AS SELECT Id FROM suspects
-            WHERE held_state = 'live' AND Id NOT IN (SELECT Id FROM fetched)
+                OR (held_state IS DISTINCT FROM 'live' AND NOT binned AND Id IN (FROM lost))
+                OR (binned AND Id IN (SELECT Id FROM fetched WHERE record_state = 'deleted'));
+            DELETE FROM fetched WHERE Id NOT IN (SELECT Id FROM suspects);
+            CREATE TEMP TABLE gone AS SELECT Id, held_state FROM suspects
+            WHERE (held_state = 'live' OR binned) AND Id NOT IN (SELECT Id FROM fetched)
             """
         )
 
     def _count_differences(self, connection: duckdb.DuckDBPyConnection) -> None:
         found = connection.sql(
             "SELECT year(CreatedDate), month(CreatedDate), "
-            "count(*) FILTER (held_state IS DISTINCT FROM 'live'), "
+            "count(*) FILTER (held_state IS DISTINCT FROM 'live' AND NOT binned), "
             "count(*) FILTER (held_state = 'live') FROM suspects GROUP BY ALL"
         )
         for year, month, missing, extra in found.fetchall():
@@ -442,7 +448,10 @@ class _Reconciling:
 
     def _why_not_purge(self, connection: duckdb.DuckDBPyConnection) -> str:
         """Why the vanished records are not marked; empty if they may be."""
-        gone, held = _count(connection, "gone"), self._report.total("table")
+        gone, held = (
+            _count(connection, "gone WHERE held_state = 'live'"),
+            self._report.total("table"),
+        )
         if gone <= max(_PLENTY, held // 2):
             return ""
         return (

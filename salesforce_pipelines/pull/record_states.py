@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 RecordState = Literal["live", "deleted", "merged", "purged", "out_of_scope"]
 COLUMN = "record_state"
 LIVE: RecordState = "live"
+IS_LIVE = f"{COLUMN} = '{LIVE}'"
+"""SQL for the only rows that may be matched, planned, linked or written."""
 ABOUT = (
     "live; deleted (in the recycle bin); merged (MasterRecordId is the record it became part of); "
     "purged (the org no longer holds it); out_of_scope (it left the configured scope)."

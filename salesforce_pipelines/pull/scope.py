@@ -11,6 +11,7 @@ from salesforce_pipelines.org.soql import quoted
 
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'", re.DOTALL)
 _CLAUSE = re.compile(r"\b(?:ORDER\s+BY|GROUP\s+BY|LIMIT|OFFSET|HAVING)\b", re.IGNORECASE)
+_SEMI_JOIN = re.compile(r"\(\s*SELECT\b", re.IGNORECASE)
 _WHERE = re.compile(r"\bWHERE\b", re.IGNORECASE)
 
 
@@ -39,7 +40,8 @@ def validate(session: OrgSession, sobject: str, condition: str) -> int:
     if not condition:
         return int(session.get("query", {"q": f"SELECT COUNT() FROM {sobject}"})["totalSize"])
     try:
-        soql = f"SELECT COUNT() FROM {sobject} WHERE ({condition})"
+        # Without parentheses around it, which could close those that it leaves open.
+        soql = f"SELECT COUNT() FROM {sobject} WHERE {condition}"
         return int(session.get("query", {"q": soql})["totalSize"])
     except SalesforceError as error:
         if error.status != 400:
@@ -48,6 +50,15 @@ def validate(session: OrgSession, sobject: str, condition: str) -> int:
             f"objects.{sobject}.scope in pipelines.yaml: the org does not take the condition "
             f"({error.code}): {' '.join(error.error.message.split())}"
         ) from error
+
+
+def can_be_negated(condition: str) -> bool:
+    """Whether SOQL takes `NOT (...)` around a condition: not where there is a semi-join in it.
+
+    Source: *SOQL and SOSL Reference*, "Comparison Operators", "Semi-Joins with IN and Anti-Joins
+    with NOT IN".
+    """
+    return _SEMI_JOIN.search(_STRING.sub("''", condition)) is None
 
 
 def where_of(soql: str) -> str:

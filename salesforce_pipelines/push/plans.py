@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from salesforce_pipelines.config.models import TABLE_NAMES, FieldMapping, WriteRule
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.push.guard import Guard, Stream
 from salesforce_pipelines.push.journal import EntryState, journal
 from salesforce_pipelines.push.rules import Candidate, UnfitError, Value, Verdict, decide, fitted
@@ -93,7 +94,7 @@ def draw_up(tables: Tables, ledger: Ledger, guard: Guard, *, run_id: str) -> Pus
     """Decide every cell of a stream against what was pulled, and propose the result.
 
     Cells whose value stands already, or that a rule keeps, are not rows of the plan. Records that
-    are deleted, or Leads that are converted, are left alone. A value that the org rejected for
+    are not live, or Leads that are converted, are left alone. A value that the org rejected for
     itself is refused for a week, or until it or the record's value changes. An older open plan is
     superseded.
     """
@@ -167,7 +168,7 @@ def _candidates(
         connection, "source", ["Id", *sorted(offered), *(["provider_updated_at"] if dated else [])]
     )
     has_converted = "IsConverted" in pulled.schema().names
-    alive = "NOT pulled.IsDeleted" + (" AND NOT pulled.IsConverted" if has_converted else "")
+    alive = f"pulled.{IS_LIVE}" + (" AND NOT pulled.IsConverted" if has_converted else "")
     written = journal(tables, stream.name)
     if written.state() is None:
         connection.execute(

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Program
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.referrals.codes import new_code
 from salesforce_pipelines.referrals.qualification import qualified
 from salesforce_pipelines.store import duck, qualifications, referral_members
@@ -186,13 +187,13 @@ def _view_members(
     pulled = tables.log(f"pulled/{TABLE_NAMES[sobject]}")
     _view(connection, pulled, "pulled")
     if isinstance(program.members, str):
-        alive = "NOT IsDeleted" + (" AND NOT IsConverted" if sobject == "Lead" else "")
+        alive = IS_LIVE + (" AND NOT IsConverted" if sobject == "Lead" else "")
         connection.execute(f"CREATE TEMP VIEW members AS SELECT Id FROM pulled WHERE {alive}")
         return
     _view(connection, tables.log(f"pulled/{TABLE_NAMES['Campaign']}"), "campaigns")
     campaign = program.members.campaign
     found = connection.execute(
-        "SELECT Id FROM campaigns WHERE NOT IsDeleted AND (Id = $c OR Name = $c)", {"c": campaign}
+        f"SELECT Id FROM campaigns WHERE {IS_LIVE} AND (Id = $c OR Name = $c)", {"c": campaign}
     ).fetchall()
     if len(found) != 1:
         raise PipelineError(
@@ -200,7 +201,7 @@ def _view_members(
             f"campaigns with this Id or name; name exactly one, best by its Id"
         )
     connection.execute(
-        "CREATE TEMP TABLE members AS SELECT Id FROM pulled WHERE NOT IsDeleted AND CampaignId = ?",
+        f"CREATE TEMP TABLE members AS SELECT Id FROM pulled WHERE {IS_LIVE} AND CampaignId = ?",
         [found[0][0]],
     )
 
@@ -217,7 +218,7 @@ def _view_referred(connection: duckdb.DuckDBPyConnection, tables: Tables, rule: 
     connection.execute(
         f"""
         CREATE TEMP VIEW referred AS SELECT leads.*, trim("{rule.code_field}") AS code FROM leads
-        WHERE NOT IsDeleted AND coalesce(trim("{rule.code_field}"), '') <> ''
+        WHERE {IS_LIVE} AND coalesce(trim("{rule.code_field}"), '') <> ''
         """
     )
 

@@ -5,8 +5,8 @@ took in between is noticed and never skipped over.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -122,6 +122,27 @@ class DeltaLog:
         snapshot = Snapshot(self.name, self._key, table, self._filesystem(), local=self._is_local)
         return OpenedVersion(table, self._state(table.version()), snapshot)
 
+    def states(self) -> Iterator[State]:
+        """The state of every batch that the log still knows, newest first.
+
+        Each with the version that the batch was committed as.
+        """
+        opened = self.open()
+        if opened is None:
+            return
+        waiting = opened.state
+        for version in range(opened.state.version, -1, -1):
+            try:
+                state = self._state_of(version)
+            except FileNotFoundError:
+                break
+            if state is None:
+                continue
+            if state.batch != waiting.batch:
+                yield waiting
+            waiting = state
+        yield waiting
+
     def writer(self, schema: pa.Schema, finished: Sequence[DataFile] = ()) -> BatchWriter:
         """A writer of data files for a commit to come, for rows of this schema."""
         if self._is_local:
@@ -227,20 +248,26 @@ class DeltaLog:
 
     def _state(self, version: int) -> State:
         """The state in the newest commit of this program, seldom not the very last commit."""
-        filesystem = self._filesystem()
         for commit in range(version, -1, -1):
             try:
-                with filesystem.open_input_stream(f"_delta_log/{commit:020}.json") as source:
-                    lines = source.read().splitlines()
+                state = self._state_of(commit)
             except FileNotFoundError:
                 break
-            for action in map(json.loads, lines):
-                if _COMMIT_KEY in action.get("commitInfo", {}):
-                    return State.from_commit(version, action["commitInfo"][_COMMIT_KEY])
+            if state is not None:
+                return replace(state, version=version)
         raise PipelineError(
             f"Table {self.name} below {self._root} was not written by this program. "
             "Move it away, or choose another place for the tables."
         )
+
+    def _state_of(self, commit: int) -> State | None:
+        """The state that a commit carries; None if it is another program's."""
+        with self._filesystem().open_input_stream(f"_delta_log/{commit:020}.json") as source:
+            lines = source.read().splitlines()
+        for action in map(json.loads, lines):
+            if _COMMIT_KEY in action.get("commitInfo", {}):
+                return State.from_commit(commit, action["commitInfo"][_COMMIT_KEY])
+        return None
 
     def _filesystem(self) -> pafs.FileSystem:
         if self._is_local:

@@ -34,6 +34,15 @@ def connect(memory_limit: str = "1GB", threads: int | None = None) -> duckdb.Duc
     return connection
 
 
+def memory_for(columns: int, least_mb: int) -> str:
+    """The memory limit for whole rows of so many columns.
+
+    Each step of a query holds 2,048 values of every column, for each of its threads, however few
+    rows there are. Hundreds of columns need more than what joins of narrow tables are given.
+    """
+    return f"{max(least_mb, columns // 2)}MB"
+
+
 def quoted(name: str) -> str:
     """A SQL identifier that DuckDB takes literally, whatever it contains."""
     return '"' + name.replace('"', '""') + '"'

@@ -95,7 +95,7 @@ class Snapshot:
     def heads(self, after: int = 0) -> pa.Table:
         """Key and ``_batch`` of the newest later row of each key, of batches after this one."""
         files = [file for file in self.change_files if file.last_batch > after]
-        rows = self._dataset(files).to_table(
+        rows = self.dataset(files).to_table(
             columns=[self._key, BATCH], filter=pc.field(BATCH) > after
         )
         newest = rows.group_by(self._key).aggregate([(BATCH, "max")])
@@ -103,7 +103,7 @@ class Snapshot:
 
     def base(self, after: int = 0) -> ds.Dataset:
         """The files of the base that have rows of batches after this one."""
-        return self._dataset([file for file in self.base_files if file.last_batch > after])
+        return self.dataset([file for file in self.base_files if file.last_batch > after])
 
     def in_force(self, heads: pa.Table, after: int = 0) -> pc.Expression:
         """Which rows of the base no later row replaces, of batches after this one."""
@@ -114,7 +114,7 @@ class Snapshot:
 
     def later(self) -> ds.Dataset:
         """Every row that came after the base, replaced ones too."""
-        return self._dataset(self.change_files)
+        return self.dataset(self.change_files)
 
     def newest_later(
         self, heads: pa.Table, columns: Sequence[str], keep: pc.Expression | None = None
@@ -128,7 +128,7 @@ class Snapshot:
                 continue
             wanted = pc.field(self._key).isin(mine[self._key].combine_chunks())
             yield from self.scan(
-                self._dataset([file]), columns, wanted if keep is None else wanted & keep
+                self.dataset([file]), columns, wanted if keep is None else wanted & keep
             )
 
     def current(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -198,14 +198,15 @@ class Snapshot:
                 "Read a newer version."
             )
 
-    def _stored_names(self) -> list[str]:
-        return [BATCH, CHANGE, *self.schema.names]
-
-    def _dataset(self, files: Sequence[StoredFile]) -> ds.FileSystemDataset:
+    def dataset(self, files: Sequence[StoredFile]) -> ds.FileSystemDataset:
+        """These files, with the internal columns."""
         fragments = [self._format.make_fragment(file.path, self._filesystem) for file in files]
         return ds.FileSystemDataset(
             fragments, with_internal(self.schema), self._format, self._filesystem
         )
+
+    def _stored_names(self) -> list[str]:
+        return [BATCH, CHANGE, *self.schema.names]
 
 
 def _outward(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -43,6 +43,7 @@ from salesforce_pipelines.store.delta_log import (
     OpenedVersion,
     State,
 )
+from salesforce_pipelines.store.row_history import RowVersion, row_versions
 from salesforce_pipelines.store.snapshot import (
     BASE,
     DELETE,
@@ -155,6 +156,14 @@ class ChangeLog:
         pinned = ChangeLog(self._delta, self.name, self.key, version=version)
         pinned._readable().check_complete()
         return pinned
+
+    def batches(self) -> list[State]:
+        """The state of every batch that is still known, newest first; of 30 days at least."""
+        return list(self._delta.states())
+
+    def versions(self, key: str) -> list[RowVersion]:
+        """What is still known of one row, oldest first: as each batch brought it."""
+        return row_versions(self._delta, self.key, key)
 
     def duckdb_view(
         self,
@@ -514,7 +523,7 @@ class StagedBatch:
         if not missing.num_rows:
             return
         columns = ", ".join(_stored_as(field, snapshot.schema) for field in schema)
-        with closing(duck.connect("256MB")) as connection:
+        with closing(duck.connect(duck.memory_for(len(schema), 256))) as connection:
             _register_view(connection, snapshot, key, "held", None)
             connection.register("missing", missing)
             found = connection.execute(
