@@ -146,7 +146,12 @@ def test_a_fault_that_stays_fails_the_pull_and_nothing_else(
 @pytest.mark.parametrize(
     ("kind", "options", "fails", "says"),
     [
-        ("job_fails", {"job": "query"}, PipelineError, "ended as Failed: InternalServerError"),
+        (
+            "job_fails",
+            {"job": "query", "times": 2},
+            PipelineError,
+            "ended as Failed: InternalServerError",
+        ),
         ("job_aborts", {"job": "query"}, PipelineError, "ended as Aborted"),
         ("row_count_mismatch", {"in": "job"}, RowCountError, r"promised \d+ rows and \d+ landed"),
         ("row_count_mismatch", {"in": "header"}, RowCountError, "promised 101 rows and 100"),
@@ -170,6 +175,15 @@ def test_a_bulk_job_that_goes_wrong_fails_the_pull_and_nothing_else(
     by_bulk: Mirror, kind: str, options: dict[str, Any], fails: type[Exception], says: str
 ) -> None:
     refusing(by_bulk, fails, says, kind=kind, **options)
+
+
+def test_a_job_that_fails_in_passing_is_started_once_more(by_bulk: Mirror) -> None:
+    calls = Calls(by_bulk)
+    with by_bulk.admin.fault("job_fails", job="query"):
+        report = by_bulk.pull()
+    assert calls.jobs == 2
+    assert report.read == len(by_bulk.rows())
+    by_bulk.assert_equal()
 
 
 def test_results_that_are_wrong_are_never_gone_on_with(by_bulk: Mirror) -> None:
