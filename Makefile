@@ -70,8 +70,8 @@ types: install
 quick: install
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not slow and not browser and not clients'
 
-bench: install ## Print the figures (takes some minutes)
-	@$(BIN)/python -m benchmarks.run
+bench: install ## Print the figures (takes some minutes; CONTACTS=1000000 for pulls of so many)
+	@$(BIN)/python -m benchmarks.run $(if $(CONTACTS),--contacts $(CONTACTS))
 
 lock: install ## Resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9'

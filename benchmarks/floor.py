@@ -4,8 +4,8 @@ import io
 import json
 import sys
 
-from benchmarks.org import session
-from salesforce_pipelines.config.loading import configuration_path, load
+from benchmarks.contact_fields import FIELDS
+from benchmarks.org import configured
 from salesforce_pipelines.org.describe import arrow_schema, describe
 from salesforce_pipelines.org.reading import csv_batches, wait_for_job
 from salesforce_pipelines.org.soql import select
@@ -13,9 +13,8 @@ from salesforce_pipelines.org.soql import select
 
 def main() -> None:
     """Print rows, bytes and API calls as JSON."""
-    pipelines = load(configuration_path())
-    org = session()
-    fields = describe(org, "Contact").require(pipelines.fields_of("Contact"), "the floor")
+    _, org = configured()
+    fields = describe(org, "Contact").require(FIELDS, "the floor")
     schema = arrow_schema(fields)
     soql = select(schema.names, "Contact")
     created = org.request(

@@ -20,7 +20,7 @@ def main() -> None:
     with dg.DagsterInstance.ephemeral() as on:
         synced = run_job(pipelines, "sync", on).metadata
         calls = sum(found.get("api_calls", 0) for found in synced.values())
-        rows = sum(found["rows_read"] for key, found in synced.items() if key.startswith("pulled/"))
+        rows = sum(found.get("rows_read", 0) for found in synced.values())
         credits = cells = 0
         for kind, job in ((PlanKind.ENRICHMENT, "enrich"), (PlanKind.PUSH, "push")):
             targets = [

@@ -6,52 +6,57 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Measured, measure
-from benchmarks.org import session
+from benchmarks.pulls import FULL, measure_peers, measure_pulls, print_peers, print_pulls
 from salesforce_pipelines.cli.demo import reached
 from salesforce_pipelines.config.loading import load
 from salesforce_pipelines.local_org.generated.people import write_people
 from salesforce_pipelines.local_org.running import running_org
 
 REPOSITORY = Path(__file__).parents[1]
-CHANGED = 1000
+SIZES = (100_000, 300_000)
 
 
-def main(contacts: int = 100_000) -> None:
-    """Measure definitions, the main job on an org of the demo's size, and pulls on a large one."""
+def main(contacts: int = 0) -> None:
+    """Measure definitions, main jobs, pulls and other programs; or pulls of so many Contacts."""
+    console = Console(highlight=False, width=140)
+    if contacts:
+        _pulls(console, contacts, times=2)
+        return
+    for size in SIZES:
+        _pulls(console, size, times=3, peers=size == SIZES[0])
     rows = [("load definitions", measure("benchmarks.load_definitions"))]
-    with _installation(2_000, 1_000):
-        rows.append(("main job, 2,000 Contacts", measure("benchmarks.main_job")))
-    with _installation(contacts, 0):
-        floor = measure("benchmarks.floor")
-        rows.append(("floor: Bulk download, parsed", floor))
-        rows.append(("full pull", measure("benchmarks.pull")))
-        sleep(1.1)
-        rows.append(("pull, nothing changed", measure("benchmarks.pull")))
-        _change(CHANGED)
-        sleep(1.1)
-        rows.append((f"pull, {CHANGED:,} changed", measure("benchmarks.pull")))
-    with _installation(contacts, 0):
-        rows.append((f"main job, {contacts:,} Contacts", measure("benchmarks.main_job")))
-    _print(contacts, rows, floor)
+    for size, leads in ((2_000, 1_000), (SIZES[0], 0)):
+        with _installation(size, leads):
+            rows.append((f"main job, {size:,} Contacts", measure("benchmarks.main_job")))
+    _print(console, rows)
+
+
+def _pulls(console: Console, contacts: int, *, times: int, peers: bool = False) -> None:
+    with _installation(contacts, 0, people=False):
+        lines = measure_pulls(contacts, times)
+        print_pulls(console, contacts, lines)
+        if peers:
+            full = next(line.measured for line in lines if line.name == FULL)
+            print_peers(console, measure_peers(), full)
 
 
 @contextmanager
-def _installation(contacts: int, leads: int) -> Iterator[None]:
+def _installation(contacts: int, leads: int, *, people: bool = True) -> Iterator[None]:
     """A new folder with the shipped configuration, people data, and a local org that runs."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copy(REPOSITORY / "pipelines.yaml", home / "pipelines.yaml")
         os.environ["SALESFORCE_PIPELINES_CONFIG"] = str(home / "pipelines.yaml")
-        people = load(home / "pipelines.yaml").enrichment.provider.path
-        people.parent.mkdir(parents=True)
-        write_people(people, contacts, leads, 1)
+        if people:
+            file = load(home / "pipelines.yaml").enrichment.provider.path
+            file.parent.mkdir(parents=True)
+            write_people(file, contacts, leads, 1)
         with (
             running_org(
                 home / "org", contacts=contacts, leads=leads, seed=1, startup_timeout=900
@@ -61,44 +66,23 @@ def _installation(contacts: int, leads: int) -> Iterator[None]:
             yield
 
 
-def _change(number: int) -> None:
-    """Edit so many Contacts, as people in the org would."""
-    org = session()
-    soql = f"SELECT Id FROM Contact ORDER BY Id LIMIT {number}"
-    ids = [record["Id"] for record in org.get("query", {"q": soql})["records"]]
-    for start in range(0, number, 200):
-        records = [
-            {"attributes": {"type": "Contact"}, "id": one, "Department": "Edited"}
-            for one in ids[start : start + 200]
-        ]
-        org.request(
-            "PATCH",
-            f"{org.base_path}/composite/sobjects",
-            json={"allOrNone": False, "records": records},
-        )
-    org.close()
-
-
-def _print(contacts: int, rows: list[tuple[str, Measured]], floor: Measured) -> None:
-    console = Console(highlight=False, width=120)
-    shown = Table("what", "wall s", "CPU s", "CPU / floor", "peak MB", "rows", "rows/s", "calls")
+def _print(console: Console, rows: list[tuple[str, Measured]]) -> None:
+    shown = Table("what", "wall s", "CPU s", "peak MB", "rows", "calls")
     for name, found in rows:
         read = found.answer.get("rows")
         shown.add_row(
             name,
             f"{found.wall:.2f}",
             f"{found.cpu:.2f}",
-            f"{found.cpu / floor.cpu:.2f}" if "pull" in name else "",
             f"{found.peak_mb:.0f}",
             "" if read is None else f"{read:,}",
-            f"{read / found.wall:,.0f}" if read else "",
             str(found.answer.get("calls", "")),
         )
     console.print(shown)
     loaded = rows[0][1].answer
     console.print(
-        f"Pulls: {contacts:,} Contacts, {floor.answer['bytes'] / 1e6:,.0f} MB of CSV. Definitions: "
-        f"import dagster {loaded['import_dagster']:.2f} s, ours {loaded['ours']:.2f} s."
+        f"Definitions: import dagster {loaded['import_dagster']:.2f} s, "
+        f"ours {loaded['ours']:.2f} s."
     )
     for name, found in rows:
         if "credits" in found.answer:
