@@ -1,6 +1,7 @@
 """The project's own client against an org with faults."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import tenacity
@@ -105,10 +106,12 @@ def test_an_upsert_is_sent_twice_and_lands_once(own_org: RunningOrg, session: Or
     assert names(session, "Replayed") == 1
 
 
-def test_a_stream_that_breaks_is_said(own_org: RunningOrg, session: OrgSession) -> None:
+def test_a_download_that_always_breaks_is_said(
+    own_org: RunningOrg, session: OrgSession, tmp_path: Path
+) -> None:
     with (
         own_org.admin.fault("cut", path="sobjects", after_bytes=200),
+        (tmp_path / "body").open("wb") as body,
         pytest.raises(OrgUnreachableError, match="the connection broke in the middle"),
-        session.streamed("/services/data/v62.0/sobjects") as answer,
     ):
-        answer.raw.read()
+        session.download("/services/data/v62.0/sobjects", body)
