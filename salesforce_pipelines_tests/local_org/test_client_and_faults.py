@@ -110,7 +110,7 @@ def test_a_download_that_always_breaks_is_said(
     own_org: RunningOrg, session: OrgSession, tmp_path: Path
 ) -> None:
     with (
-        own_org.admin.fault("cut", path="sobjects", after_bytes=200),
+        own_org.admin.fault("cut", path="sobjects", after_bytes=200, times=3),
         (tmp_path / "body").open("wb") as body,
         pytest.raises(OrgUnreachableError, match="the connection broke in the middle"),
     ):
