@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from salesforce_pipelines.automation import sensors
+from salesforce_pipelines.confirmation import ATTEMPTS
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines.store import plans
 from salesforce_pipelines.store.plans import PlanKind
@@ -79,7 +80,7 @@ def test_a_confirmed_plan_is_started_once_and_given_up_after_three_failures(
     plan = plans.open_plans(project.ledger, PlanKind.PUSH)[0]
     plans.confirm(project.ledger, plan.id, amount=plan.amount, by="a test")
     keys = set()
-    for _ in range(sensors.ATTEMPTS):
+    for _ in range(ATTEMPTS):
         (request,) = tick(project, "confirmed_push_plans").run_requests or []
         assert request.tags["plan_id"] == plan.id
         assert [key.to_user_string() for key in request.asset_selection or []] == [
@@ -88,7 +89,7 @@ def test_a_confirmed_plan_is_started_once_and_given_up_after_three_failures(
         keys.add(request.run_key)
         plans.claim(project.ledger, plan.id, run_id="some run")
         plans.release(project.ledger, plan.id, run_id="some run")
-    assert len(keys) == sensors.ATTEMPTS, "every attempt is a run of its own"
+    assert len(keys) == ATTEMPTS, "every attempt is a run of its own"
     assert "no confirmed" in (tick(project, "confirmed_push_plans").skip_message or "")
     project.run("push", "pushed/referrals/spring")
 

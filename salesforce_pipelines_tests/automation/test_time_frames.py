@@ -14,7 +14,7 @@ from salesforce_pipelines.config.models import TimeFrame
 
 def due(time_frame: TimeFrame, anchor: datetime, since: datetime, days: int) -> list[datetime]:
     """The moments within so many days at which Dagster would run the sync."""
-    found = []
+    found: list[datetime] = []
     ticks = schedule_execution_time_iterator(
         since.timestamp(), cron(time_frame, anchor), str(anchor.tzinfo), ascending=True
     )

@@ -48,8 +48,9 @@ def refusal(people: FilePeople, *columns: str) -> str:
 
 
 def test_it_is_a_provider(tmp_path):
-    people: PeopleProvider = written(tmp_path, GOOD, updated_at="company")
-    people.check()
+    file = written(tmp_path, GOOD, updated_at="company")
+    file.check()
+    people: PeopleProvider = file
     assert people.name == "people"
     assert people.credits_per_person == 2
     assert people.separator == ";"
@@ -268,14 +269,19 @@ def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path):
 
 def test_an_old_file_is_read_once(tmp_path, monkeypatch):
     people = written(tmp_path, GOOD)
-    reads = []
+    reads: list[Path] = []
     sha256 = providers._sha256
-    monkeypatch.setattr(providers, "_sha256", lambda path: reads.append(path) or sha256(path))
+
+    def read(path):
+        reads.append(path)
+        return sha256(path)
+
+    monkeypatch.setattr(providers, "_sha256", read)
     now = time.time_ns()
-    monkeypatch.setattr(providers.time, "time_ns", lambda: now + 1_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: now + 1_000_000)
     versions = {people.version(), people.version()}
     assert len(reads) == 2  # written just now: another edit may follow unseen
-    monkeypatch.setattr(providers.time, "time_ns", lambda: now + 3_000_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: now + 3_000_000_000)
     versions |= {people.version(), people.version(), people_of(people._path).version()}
     assert len(reads) == 3
     assert len(versions) == 1

@@ -1,3 +1,5 @@
+from typing import Any
+
 import phonenumbers
 import pyarrow as pa
 import pytest
@@ -368,12 +370,14 @@ def contact(**values: str | None) -> dict[str, str | None]:
     return dict.fromkeys(["Id", *FIELDS.columns()]) | values
 
 
-def found(*records: dict[str, str | None], **options: object) -> list[dict[str, object]]:
+def found(*records: dict[str, str | None], **options: Any) -> list[dict[str, Any]]:
     schema = pa.schema([(name, pa.string()) for name in ["Id", *FIELDS.columns()]])
     batch = pa.RecordBatch.from_pylist(list(records), schema=schema)
-    table = identifiers(batch, FIELDS, **{"key": "Id", "region": "US", **options})
+    defaults: dict[str, Any] = {"key": "Id", "region": "US"}
+    table = identifiers(batch, FIELDS, **(defaults | options))
     assert table.schema == SCHEMA
-    return table.to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def test_identifiers_of_records():

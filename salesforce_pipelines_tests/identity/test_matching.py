@@ -1,6 +1,7 @@
 import gc
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -27,7 +28,13 @@ NICKNAME = "name_company_nickname"
 ORDER = IDENTIFIER_KINDS
 
 
-def decided(conflicts: str = "park", order=ORDER, shared=(), other_names=(), **hits: str):
+def decided(
+    conflicts: Literal["park", "first"] = "park",
+    order=ORDER,
+    shared=(),
+    other_names=(),
+    **hits: str,
+) -> Decision:
     """A decision on hits written as one letter per person."""
     people = {kind: frozenset(letters) for kind, letters in hits.items()}
     return decide(people, order, conflicts, shared, other_names)
@@ -147,12 +154,12 @@ def test_the_order_is_the_configured_one():
 
 
 def test_nicknames_are_a_second_try_of_the_name():
-    assert decided(name_company="", **{NICKNAME: "b"}) == Decision(
+    assert decided(name_company="", name_company_nickname="b") == Decision(
         "matched", "b", NICKNAME, (), (), 1, "name_company_nickname hit 1 person"
     )
-    assert decided(name_company="a", **{NICKNAME: "b"}).disagreeing == ()
-    assert decided(phone="a", name_company="", **{NICKNAME: "b"}).status == "ambiguous"
-    assert decided(order=("phone",), **{NICKNAME: "b"}).status == "unmatched"
+    assert decided(name_company="a", name_company_nickname="b").disagreeing == ()
+    assert decided(phone="a", name_company="", name_company_nickname="b").status == "ambiguous"
+    assert decided(order=("phone",), name_company_nickname="b").status == "unmatched"
 
 
 def test_values_that_identify_nobody_are_told():
@@ -207,7 +214,8 @@ SHARED_BY = 3
 
 def hits_of(record, people, order):
     """Who is hit by what, the plain way; the kinds with shared values; those of other names."""
-    hits, shared, other_names, seen = {}, set(), set(), set()
+    hits: dict[str, frozenset[str]] = {}
+    shared, other_names, seen = set(), set(), set()
     for kind in (*order, *([NICKNAME] if "name_company" in order else [])):
         space = {"work_email": "email", "personal_email": "email", NICKNAME: "name_company"}
         if not record[kind]:
@@ -267,17 +275,17 @@ CASES = given(
     st.permutations(ORDER).flatmap(lambda order: st.integers(1, 5).map(lambda n: order[:n])),
     st.sampled_from(["park", "first"]),
 )
-SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(max_examples=25, **SLOW)
+@settings(SLOW, max_examples=25)
 @CASES
 def test_duckdb_decides_as_the_function_does(people_rows, record_rows, order, conflicts):
     compare(people_rows, record_rows, order, conflicts)
 
 
 @pytest.mark.slow
-@settings(max_examples=200, **SLOW)
+@settings(SLOW, max_examples=200)
 @CASES
 def test_duckdb_decides_as_the_function_does_in_many_cases(
     people_rows, record_rows, order, conflicts

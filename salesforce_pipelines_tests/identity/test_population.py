@@ -68,7 +68,7 @@ def test_precision_and_recall_on_20_000_contacts(tmp_path, conflicts):
         reference_for(provider, tmp_path / "references", region="US"),
         Matching(conflicts=conflicts),
     ).read_all()
-    right = Counter()
+    right: Counter[bool] = Counter()
     for row in matches.to_pylist():
         if row["status"] == "matched":
             right[row["person_id"] in who[row["Id"]]] += 1

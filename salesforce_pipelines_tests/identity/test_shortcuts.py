@@ -17,7 +17,8 @@ WORDS = sorted(
 
 
 def told(answers: pa.Array) -> list[str | None]:
-    return answers.to_pylist()
+    found: list[str | None] = answers.to_pylist()
+    return found
 
 
 EMAILS = st.builds(

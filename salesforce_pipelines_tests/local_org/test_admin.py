@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 import requests
 
-from salesforce_pipelines.local_org.admin.admin_access import (
-    check_access,
-    is_loopback,
-)
+from salesforce_pipelines.local_org.admin.admin_access import check_access
 from salesforce_pipelines.local_org.admin.admin_calls import AdminError
 from salesforce_pipelines.local_org.admin_client import AdminRefusedError
+from salesforce_pipelines.local_org.http.access import is_loopback
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
 from salesforce_pipelines_tests.local_org.conftest import Api, api_of, token_of, unique
 

@@ -38,7 +38,7 @@ def results(api: Api, job_id: str, **parameters: str) -> Any:
 
 
 def ingest(api: Api, sobject: str, operation: str, text: str, **options: str) -> dict[str, Any]:
-    job = api.send(
+    job: dict[str, Any] = api.send(
         "POST", "jobs/ingest", {"object": sobject, "operation": operation} | options, 200
     )
     answer = api.session.put(

@@ -65,12 +65,13 @@ def test_update(api: Api, key: str) -> None:
 
 def test_all_or_none_leaves_nothing(api: Api) -> None:
     name = unique("None")
-    body = {"allOrNone": True, "records": [lead(LastName=name), contact(), lead(LastName=name)]}
+    records = [lead(LastName=name), contact(), lead(LastName=name)]
+    body = {"allOrNone": True, "records": records}
     results = api.send("POST", "composite/sobjects", body, 200)
     assert results[0] == results[2] == ROLLED_BACK
     assert results[1]["errors"][0]["statusCode"] == "REQUIRED_FIELD_MISSING"
     assert api.records(f"SELECT Id FROM Lead WHERE LastName = '{name}'", "queryAll") == []
-    body["records"].pop(1)
+    records.pop(1)
     assert all(r["success"] for r in api.send("POST", "composite/sobjects", body, 200))
 
 
@@ -133,7 +134,7 @@ def test_retrieve_has_null_in_the_place_of_what_is_missing(api: Api) -> None:
 
 
 def test_as_many_as_allowed_and_no_more(api: Api) -> None:
-    too_many = {"records": [lead()] * 201}
+    too_many: dict[str, Any] = {"records": [lead()] * 201}
     assert api.send("POST", "composite/sobjects", too_many, 400)[0]["errorCode"]
     results = api.send("POST", "composite/sobjects", {"records": [lead()] * 200}, 200)
     ids = [result["id"] for result in results]

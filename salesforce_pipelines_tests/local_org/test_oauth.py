@@ -53,7 +53,7 @@ def test_client_credentials_by_form_or_by_basic(org: RunningOrg) -> None:
 def test_refusals_are_an_object(
     org: RunningOrg, form: dict[str, str], error: str, description: str
 ) -> None:
-    known = {
+    known: dict[str, Any] = {
         "grant_type": "client_credentials",
         "client_id": org.client_id,
         "client_secret": org.client_secret,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from simple_salesforce import Salesforce
+from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceAuthenticationFailed
 
 from salesforce_pipelines.local_org.oauth2.jwt_bearer import expiry_seconds, is_audience
@@ -112,11 +112,13 @@ def test_audiences(app: ServedOrg) -> None:
             f"https://{host}", [app.url])  # fmt: skip
     for audience in good:
         assert login_with(app, aud=audience)[0] == 200, audience
-    bad = ("", None, "login.salesforce.com", "http://login.salesforce.com", "https://example.com",
-           f"{app.url}/services/oauth2/token", "https://login.salesforce.com@example.com",
-           "https://[", 7, [], [7], {"a": "b"})  # fmt: skip
-    for audience in bad:
-        assert login_with(app, aud=audience) == AUDIENCE, audience
+    bad: tuple[object, ...] = (
+        "", None, "login.salesforce.com", "http://login.salesforce.com", "https://example.com",
+        f"{app.url}/services/oauth2/token", "https://login.salesforce.com@example.com",
+        "https://[", 7, [], [7], {"a": "b"},
+    )  # fmt: skip
+    for each in bad:
+        assert login_with(app, aud=each) == AUDIENCE, each
 
 
 def test_expiries(app: ServedOrg) -> None:
@@ -126,6 +128,7 @@ def test_expiries(app: ServedOrg) -> None:
         assert login_with(app, exp=good)[0] == 200, good
     for late in (now - 31, str(now - 3600), (now - 60) * 1000, 0, -1):
         assert login_with(app, exp=late) == EXPIRED, late
+    bad: object
     for bad in (None, "", "soon", True, [], now + 3600, (now + 3600) * 1000, "inf", "nan", 10**400):
         assert login_with(app, exp=bad) == INVALID, bad
 
@@ -143,7 +146,7 @@ def test_signatures(app: ServedOrg) -> None:
     assert login(app, jwt.encode(claims, KEY, "RS512")) == INVALID
     assert login(app, jwt.encode(claims, KEY, "PS256")) == INVALID
     assert login(app, jwt.encode(claims, "x" * 64, "HS256")) == INVALID
-    assert login(app, jwt.encode(claims, None, "none")) == INVALID
+    assert login(app, jwt.encode(claims, "", "none")) == INVALID
     head, body, signature = jwt.encode(claims, KEY, "RS256").split(".")
     forged = jwt.encode(claims | {"sub": "integration@local-org.example"}, KEY, "RS256")
     assert login(app, f"{head}.{forged.split('.')[1]}.{signature}") == INVALID

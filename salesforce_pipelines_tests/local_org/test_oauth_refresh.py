@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl
@@ -30,12 +29,12 @@ EXPIRED = refused("invalid_grant", "expired access/refresh token")
 
 
 @pytest.fixture
-def granted(served: ServedOrg) -> Iterator[dict[str, str]]:
+def granted(served: ServedOrg) -> dict[str, str]:
     """The tokens of somebody who logged in with a browser."""
     with requests.Session() as session:
         status, tokens = exchanged(served, Browser(served, session).code())
     assert status == 200
-    return tokens
+    return dict(tokens)
 
 
 def revoke(served: ServedOrg, token: str) -> requests.Response:

@@ -440,7 +440,7 @@ def test_updated_and_deleted_rows(api: Api) -> None:
     while datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S") <= stamp[0]["SystemModstamp"][:19]:
         pass
     today = datetime.now(UTC)
-    window = {
+    window: dict[str, Any] = {
         "start": today.strftime("%Y-%m-%dT00:00:00+00:00"),
         "end": today.strftime("%Y-%m-%dT23:59:59Z"),
     }

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import requests
-from simple_salesforce import Salesforce
+from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import (
     SalesforceExpiredSession,
     SalesforceMalformedRequest,
@@ -16,6 +16,8 @@ from simple_salesforce.exceptions import (
 
 from salesforce_pipelines.local_org.running import RunningOrg
 from salesforce_pipelines_tests.local_org.conftest import unique
+
+Client = Any  # a Salesforce: what its attributes are depends on their names
 
 
 class ToLocalOrg(requests.adapters.HTTPAdapter):
@@ -34,7 +36,7 @@ class ToLocalOrg(requests.adapters.HTTPAdapter):
 
 
 @pytest.fixture(scope="module")
-def salesforce(org: RunningOrg) -> Iterator[Salesforce]:
+def salesforce(org: RunningOrg) -> Iterator[Client]:
     with requests.Session() as session:
         session.mount("https://", ToLocalOrg(org.url))
         yield Salesforce(
@@ -51,7 +53,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simple_salesforce.bulk2.sleep", lambda seconds: None)
 
 
-def test_rows(salesforce: Salesforce) -> None:
+def test_rows(salesforce: Client) -> None:
     created = salesforce.Contact.create({"LastName": "Simple", "Email": "simple@example.com"})
     assert created["success"]
     assert salesforce.Contact.update(created["id"], {"Title": "CEO"}) == 204
@@ -63,14 +65,14 @@ def test_rows(salesforce: Salesforce) -> None:
         salesforce.Contact.create({"FirstName": "x"})
 
 
-def test_upsert_by_external_id(salesforce: Salesforce) -> None:
+def test_upsert_by_external_id(salesforce: Client) -> None:
     key = unique()
     assert salesforce.Contact.upsert(f"External_Id__c/{key}", {"LastName": "x"}) == 201
     assert salesforce.Contact.upsert(f"External_Id__c/{key}", {"LastName": "y"}) == 200
     assert salesforce.Contact.get_by_custom_id("External_Id__c", key)["LastName"] == "y"
 
 
-def test_describe_and_limits(salesforce: Salesforce) -> None:
+def test_describe_and_limits(salesforce: Client) -> None:
     described = salesforce.describe()
     assert described
     assert "Contact" in [sobject["name"] for sobject in described["sobjects"]]
@@ -80,7 +82,7 @@ def test_describe_and_limits(salesforce: Salesforce) -> None:
     assert salesforce.api_usage["api-usage"].total == 100_000
 
 
-def test_queries(salesforce: Salesforce) -> None:
+def test_queries(salesforce: Client) -> None:
     name = unique("Many")
     records = [
         {"attributes": {"type": "Lead"}, "LastName": name, "Company": str(number)}
@@ -97,7 +99,7 @@ def test_queries(salesforce: Salesforce) -> None:
     assert salesforce.query_all(soql, include_deleted=True)["totalSize"] == 2400
 
 
-def test_bulk_ingest_and_query(salesforce: Salesforce) -> None:
+def test_bulk_ingest_and_query(salesforce: Client) -> None:
     name = unique("Bulk2")
     rows = [{"LastName": name, "Email": f"p{number}@example.com"} for number in range(30)]
     rows.append({"LastName": name, "Email": "bad"})
@@ -113,7 +115,7 @@ def test_bulk_ingest_and_query(salesforce: Salesforce) -> None:
     assert [page.count("\n") - 1 for page in pages] == [7, 7, 7, 7, 2]
 
 
-def test_bulk_upsert_update_delete_and_query_all(salesforce: Salesforce) -> None:
+def test_bulk_upsert_update_delete_and_query_all(salesforce: Client) -> None:
     name, keys = unique("Bulk2"), [unique() for _ in range(3)]
     contacts, where = salesforce.bulk2.Contact, f"WHERE LastName = '{name}'"
     rows = [{"External_Id__c": key, "LastName": name} for key in keys]
@@ -135,7 +137,7 @@ def test_bulk_upsert_update_delete_and_query_all(salesforce: Salesforce) -> None
     assert "".join(pages).count('"true"') == 2
 
 
-def test_collections(salesforce: Salesforce) -> None:
+def test_collections(salesforce: Client) -> None:
     attributes = {"type": "Contact"}
     records = [{"attributes": attributes, "LastName": "x"}, {"attributes": attributes}]
     first, refused = salesforce.restful(
@@ -153,7 +155,7 @@ def test_collections(salesforce: Salesforce) -> None:
     assert gone == first
 
 
-def test_updated_and_deleted(salesforce: Salesforce) -> None:
+def test_updated_and_deleted(salesforce: Client) -> None:
     kept, gone = (salesforce.Lead.create({"LastName": "x", "Company": "y"})["id"] for _ in "kg")
     salesforce.Lead.delete(gone)
     now = datetime.now(UTC)

@@ -153,7 +153,7 @@ def ranges(draw: st.DrawFn) -> tuple[str, Test]:
     first, last = "2024-05-12", "2024-05-18"
 
     def holds(row: Row) -> bool:
-        day = row[name] and row[name][:10]
+        day: str | None = row[name] and row[name][:10]
         if day is None:
             return operator == "!="
         return {

@@ -364,7 +364,7 @@ def test_columns(api: Api) -> None:
         "idSelected": False,
         "keyPrefix": "001",
     }
-    plain = {
+    plain: dict[str, Any] = {
         "aggregate": False,
         "apexType": None,
         "booleanType": False,

@@ -676,8 +676,9 @@ def test_aggregates(world: World, data: st.DataObject) -> None:
     where, sql_where = data.draw(wheres(sobject, world))
     form = data.draw(st.sampled_from(["", "", "ROLLUP", "CUBE"])) if keys else ""
     having = sql_having = ""
-    if keys and data.draw(st.booleans()):
-        test = data.draw(st.sampled_from([v for v in values if v.kind != "id"] or [None]))
+    if bool(keys) and data.draw(st.booleans()):
+        testable: list[Item | None] = [v for v in values if v.kind != "id"] or [None]
+        test = data.draw(st.sampled_from(testable))
         if test is not None:
             having, sql_having = data.draw(comparisons(test, world))
     listed = ", ".join(item.soql for item in keys)

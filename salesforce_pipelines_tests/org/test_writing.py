@@ -1,5 +1,6 @@
 """Updates leave what nobody mapped alone, and locks are waited for."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ def test_assignment_rules_are_switched_off(scripted: Scripted, connect: Connect)
 def test_a_locked_record_is_sent_again_and_the_others_are_not(
     scripted: Scripted, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     scripted.answer(200, [failed("UNABLE_TO_LOCK_ROW"), DONE])
     scripted.answer(200, [DONE])
     updates = [writing.Update("00QB", {"F": "1"}), writing.Update("00QA", {"F": "1"})]

@@ -11,7 +11,7 @@ import pytest
 from salesforce_pipelines.config.models import WriteRule
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.local_org.running import RunningOrg, running_org
-from salesforce_pipelines.org import writing
+from salesforce_pipelines.org import reading, writing
 from salesforce_pipelines.org.errors import Rejection
 from salesforce_pipelines.push import sending
 from salesforce_pipelines.push.guard import Guard, NotAllowedError, streams
@@ -160,7 +160,7 @@ def test_a_record_in_error_does_not_stop_the_others_and_is_not_sent_again(
     confirmed(project, PlanKind.PUSH, "referrals/spring")
     # A record deleted by somebody between the look at it and the update.
     victims: list[str] = []
-    real = sending.retrieve
+    real = reading.retrieve
 
     def then_deleted(session: Any, name: str, ids: Any, fields: Any) -> Any:
         found = real(session, name, ids, fields)

@@ -3,6 +3,7 @@ import io
 import random
 import tracemalloc
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -27,8 +28,11 @@ class Dripping:
         return self._data.read(size)
 
 
-def rows(data: bytes, **options: object) -> list[dict[str, str | None]]:
-    return open_csv(io.BytesIO(data), **options).read_all().to_pylist()
+def rows(data: bytes, **options: Any) -> list[dict[str, str | None]]:
+    found: list[dict[str, str | None]] = (
+        open_csv(io.BytesIO(data), **options).read_all().to_pylist()
+    )
+    return found
 
 
 @given(

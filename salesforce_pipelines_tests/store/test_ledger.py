@@ -62,7 +62,7 @@ def test_migrations_make_the_tables_that_the_code_knows(ledger: Ledger) -> None:
         if connection.dialect.name == "sqlite":
             known, options = MetaData(naming_convention=metadata.naming_convention), {}
             for table in metadata.sorted_tables:
-                table.to_metadata(known, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)
+                table.to_metadata(known, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)  # type: ignore[arg-type]
         options["compare_type"] = options["compare_server_default"] = True
         assert compare_metadata(MigrationContext.configure(connection, opts=options), known) == []
 

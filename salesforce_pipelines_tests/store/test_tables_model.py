@@ -35,7 +35,9 @@ class Model:
 
     def replace(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
         self.batch += 1
-        new = {row["Id"]: (row, self.batch) for row in rows}
+        new: dict[str, tuple[dict[str, Any] | None, int]] = {
+            row["Id"]: (row, self.batch) for row in rows
+        }
         for key, (row, batch) in self.rows.items():
             if key not in new:
                 new[key] = (None, batch if row is None else self.batch)

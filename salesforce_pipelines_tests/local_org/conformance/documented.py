@@ -3,8 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import requests
+from urllib.parse import quote
 
 from salesforce_pipelines_tests.local_org.conformance.exchanges import (
     Exchange,
@@ -67,7 +66,7 @@ def _at(minutes: float) -> str:
 MAKERS = {
     "name": lambda api, known: unique("Name"),
     "key": lambda api, known: unique("a b/ü&"),
-    "quoted_key": lambda api, known: requests.utils.quote(known["key"], safe=""),
+    "quoted_key": lambda api, known: quote(known["key"], safe=""),
     "email": lambda api, known: f"{unique()}@example.com",
     "account": lambda api, known: api.create("Account", Name=known["name"]),
     "contact": _contact,
@@ -95,7 +94,7 @@ MAKERS = {
 }
 
 
-def error(code: str, message: Any, *fields: str, row: bool = False) -> list[dict[str, Any]]:
+def error(code: Any, message: Any, *fields: str, row: bool = False) -> list[dict[str, Any]]:
     """The error array; of a row that was not written, it names fields."""
     entry: dict[str, Any] = {"errorCode": code, "message": message}
     return [entry | {"fields": list(fields)} if fields or row else entry]

@@ -166,7 +166,8 @@ def _of_elements(shape: Any, value: Any, known: dict[str, str], at: str) -> Iter
 def _send(exchange: Exchange, api: Api, known: Known) -> requests.Response:
     path = Template(exchange.path).substitute(known)
     root = "" if path.startswith("/") else f"/services/data/v{exchange.version}/"
-    body, options = exchange.body, {}
+    body = exchange.body
+    options: dict[str, Any] = {}
     if exchange.form is not None:
         options["data"] = {name: _filled(value, known) for name, value in exchange.form.items()}
     elif isinstance(body, bytes):
