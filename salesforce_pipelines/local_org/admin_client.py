@@ -92,6 +92,25 @@ class AdminClient:
         """Withdraw every fault."""
         self.send("DELETE", "faults")
 
+    def unconfirmed(self) -> dict[str, str]:
+        """What is chosen for each switch of what no public source settles about Salesforce."""
+        switches = self.send("GET", "unconfirmed")["switches"]
+        return {name: switch["chosen"] for name, switch in switches.items()}
+
+    @contextmanager
+    def choose(self, **choices: str) -> Iterator[None]:
+        """Let the org behave otherwise where no public source settles it, within a `with` block.
+
+        Args:
+            choices: Choices by the names of `unconfirmed.SWITCHES`.
+        """
+        before = self.unconfirmed()
+        self.send("PATCH", "unconfirmed", choices)
+        try:
+            yield
+        finally:
+            self.send("PATCH", "unconfirmed", {name: before[name] for name in choices})
+
     def expire_sessions(self) -> int:
         """End every session; how many there were."""
         ended: int = self.send("POST", "sessions/expire")["ended"]

@@ -104,7 +104,7 @@ class Org:
         self.save_rules = SaveRules(self.store)
         self.faults = Faults()
         self.late_rows = LateRows(self.store, self.faults)
-        self.job_faults = JobFaults(self.faults, clock)
+        self.job_faults = JobFaults(self.faults, clock, self.state)
         self.limits = Limits(clock)
         self.stopping = threading.Event()
         self.work_waits = {kind: threading.Event() for kind in WORK_KINDS}

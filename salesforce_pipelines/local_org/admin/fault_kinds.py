@@ -155,6 +155,37 @@ KINDS: Mapping[str, Kind] = {
         {"when": _WHEN},
         fixed={"status": 500, "error_code": "UNKNOWN_EXCEPTION", "message": _UNKNOWN},
     ),
+    "too_many_apex_requests": Kind(
+        "request",
+        "answer",
+        "TOO_MANY_APEX_REQUESTS; its status is a switch of /local-org/unconfirmed.",
+        fixed={
+            "error_code": "TOO_MANY_APEX_REQUESTS",
+            # [?] The code is documented, its text is not.
+            "message": "Too many Apex requests have been sent. Resend your request later.",
+        },
+    ),
+    "transaction_security": Kind(
+        "request",
+        "answer",
+        "A transaction security policy is against it; its status is a switch of"
+        " /local-org/unconfirmed.",
+        {
+            "error_code": Option(
+                str,
+                "Which code.",
+                default="TXN_SECURITY_NO_ACCESS",
+                values=(
+                    "TXN_SECURITY_APEX_ERROR",
+                    "TXN_SECURITY_METERING_ERROR",
+                    "TXN_SECURITY_NO_ACCESS",
+                    "TXN_SECURITY_RUNTIME_ERROR",
+                ),
+            )
+        },
+        # [?] The codes are documented, their texts are not.
+        fixed={"message": "A transaction security policy does not allow this operation."},
+    ),
     "html_page": Kind(
         "request",
         "answer",

@@ -15,7 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.local_org.admin import admin_handlers, admin_setup
+from salesforce_pipelines.local_org.admin import (
+    admin_handlers,
+    admin_setup,
+    unconfirmed_handlers,
+)
 from salesforce_pipelines.local_org.admin.admin_access import check_access
 from salesforce_pipelines.local_org.admin.admin_calls import AdminCall, AdminError, AdminHandler
 from salesforce_pipelines.local_org.errors import ApiError
@@ -145,6 +149,21 @@ ADMIN_ROUTES: tuple[AdminRoute, ...] = (
     AdminRoute("DELETE", "list-views/{id}", "forget a list view", admin_setup.delete_list_view),
     AdminRoute("GET", "app", "the settings of the connected app", admin_setup.read_app),
     AdminRoute("PATCH", "app", "change any of these settings", admin_setup.change_app),
+    AdminRoute(
+        "GET",
+        "unconfirmed",
+        "what no public source settles: each switch, its choices, what is chosen",
+        unconfirmed_handlers.read_switches,
+    ),
+    AdminRoute(
+        "PATCH",
+        "unconfirmed",
+        'choose otherwise: {"revoke_by_get": "refused"}',
+        unconfirmed_handlers.change_switches,
+    ),
+    AdminRoute(
+        "DELETE", "unconfirmed", "choose as a new org does", unconfirmed_handlers.reset_switches
+    ),
     AdminRoute("POST", "sessions/expire", "end every session", admin_handlers.expire_sessions),
     AdminRoute(
         "POST",

@@ -9,10 +9,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from salesforce_pipelines.local_org.admin.faults import Fault, Faults, Occasion
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
+from salesforce_pipelines.local_org.storage.state import State
 from salesforce_pipelines.local_org.storage.store import Clock
 
 if TYPE_CHECKING:
     from salesforce_pipelines.local_org.bulk_api.jobs import Job, Jobs
+
+
+# How often a part of a job is tried ("Bulk API 2.0 and Bulk API Developer Guide").
+_MOST_RETRIES = {"query": 15, "ingest": 20}
 
 
 class JobFailedError(Exception):
@@ -22,9 +28,10 @@ class JobFailedError(Exception):
 class JobFaults:
     """What faults do to the jobs of one org."""
 
-    def __init__(self, faults: Faults, clock: Clock) -> None:
+    def __init__(self, faults: Faults, clock: Clock, state: State) -> None:
         self._faults = faults
         self._clock = clock
+        self._state = state
         self._lock = threading.Lock()
         self._struck: dict[str, tuple[float, Mapping[str, Fault]]] = {}
 
@@ -68,6 +75,8 @@ class JobFaults:
         with self._lock:
             self._struck.pop(job.id, None)
         if fault.kind == "job_fails":
+            if choice(self._state, "bulk_retries_of_failed_job") == "all":
+                job.body["retries"] = _MOST_RETRIES[job.kind]
             raise JobFailedError(fault["message"])
         jobs.move(job, "Aborted", ("InProgress",))
 

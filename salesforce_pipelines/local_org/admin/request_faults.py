@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from salesforce_pipelines.local_org.admin.fault_kinds import KINDS, Place
 from salesforce_pipelines.local_org.admin.faults import Fault
 from salesforce_pipelines.local_org.admin.request_occasion import occasion_of
+from salesforce_pipelines.local_org.admin.unconfirmed import status_of_code
 from salesforce_pipelines.local_org.bulk_api import bulk_query
 from salesforce_pipelines.local_org.bulk_api.jobs import Job, Jobs
 from salesforce_pipelines.local_org.errors import ApiError
@@ -164,7 +165,7 @@ def _expired(call: Call, fault: Fault) -> ApiError:
 
 
 def _error_reply(call: Call, fault: Fault, refusal: Refusal | None) -> Reply:
-    status = fault["status"]
+    status = fault.options.get("status") or status_of_code(call.org.state, fault["error_code"])
     if fault.kind == "html_page":
         return Reply(content=_page(status), status=status, content_type="text/html; charset=utf-8")
     if call.path[:2] == ("services", "oauth2"):

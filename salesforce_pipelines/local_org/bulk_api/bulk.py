@@ -8,6 +8,7 @@ from starlette.concurrency import iterate_in_threadpool
 
 from salesforce_pipelines.local_org.admin.limits import check_bulk_query_limits
 from salesforce_pipelines.local_org.admin.request_faults import truncated_page
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.bulk_api import bulk_ingest, bulk_query
 from salesforce_pipelines.local_org.bulk_api.jobs import (
     DELIMITERS,
@@ -21,6 +22,7 @@ from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.http.whole_numbers import whole_number
 from salesforce_pipelines.local_org.saves.dml import external_id_field
 from salesforce_pipelines.local_org.soql.soql_sql import compile_query
+from salesforce_pipelines.local_org.soql.syntax import parse
 
 MOST_UPLOADED_BYTES = 150_000_000
 PAGE_RECORDS = 100_000
@@ -41,31 +43,53 @@ def create_query_job(call: Call) -> Reply:
         raise ApiError(400, "INVALIDJOB", f"Invalid operation: {operation}")
     if not isinstance(text, str) or not text:
         raise ApiError(400, "INVALIDJOB", "A query has to be specified")
-    asking = call.org.asking(call.user_id, operation == "queryAll")
-    compiled = compile_query(text, call.schema, asking)
-    bulk_query.check_bulk_query(compiled)
-    check_bulk_query_limits(call.org.limits)
+    sobject, refusal = _examined(call, text, operation == "queryAll")
     shown = {
         "operation": operation,
-        "object": compiled.sobject.name,
+        "object": sobject,
         "createdById": call.user_id,
         "concurrencyMode": "Parallel",
         "contentType": "CSV",
         "apiVersion": float(call.version),
         **_format(body),
     }
-    private = {"query": text, "user_id": call.user_id}
+    private = {"query": text, "user_id": call.user_id, "refusal": refusal}
     job = Jobs(call.org).add("query", "UploadComplete", shown, private)
     call.org.limits.bulk_query_jobs.add(1)
     call.org.work_waits["query"].set()
     return Reply(_shown(job))
 
 
+def _examined(call: Call, text: str, include_deleted: bool) -> tuple[str, list[str] | None]:
+    """A query's sObject; and the code and message its job will fail with, if it is to.
+
+    Raises:
+        ApiError: There is to be no job.
+    """
+    state = call.org.state
+    try:
+        asking = call.org.asking(call.user_id, include_deleted)
+        compiled = compile_query(text, call.schema, asking)
+        bulk_query.check_bulk_query(compiled)
+    except ApiError as refusal:
+        if choice(state, "bulk_query_mistake") == "refused":
+            raise
+        return parse(text).source.path.names[0], [refusal.code, refusal.message]
+    try:
+        check_bulk_query_limits(call.org.limits)
+    except ApiError as refusal:
+        chosen = choice(state, "bulk_query_over_limit")
+        if chosen != "job_fails":
+            raise ApiError(int(chosen), refusal.code, refusal.message) from None
+        return compiled.sobject.name, [refusal.code, refusal.message]
+    return compiled.sobject.name, None
+
+
 def read_query_job(call: Call) -> Reply:
     """`GET jobs/query/ID`."""
     job = Jobs(call.org).get("query", call.captured["id"])
     more = {"jobType": "V2Query", "retries": 0, "isPkChunkingSupported": True}
-    return Reply({**_shown(job), **more, **_timing(job)})
+    return Reply({**more, **_shown(job), **_timing(job)})
 
 
 def query_results(call: Call) -> Reply:

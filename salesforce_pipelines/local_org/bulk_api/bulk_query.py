@@ -48,8 +48,10 @@ def run_query_job(org: Org, jobs: Jobs, job: Job) -> None:
     """Write a job's result; stops early if the job is aborted or the server stops.
 
     Raises:
-        ApiError: The query no longer compiles.
+        ApiError: The query no longer compiles, or was one that could not be.
     """
+    if refusal := job.private.get("refusal"):
+        raise ApiError(400, *refusal)
     asking = org.asking(job.private["user_id"], job.body["operation"] == "queryAll")
     compiled = compile_query(job.private["query"], org.schema_for(asking.user_id), asking)
     sql = f"SELECT {_line_sql(compiled, job)}{_tail(compiled)}"

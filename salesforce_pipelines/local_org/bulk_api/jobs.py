@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import not_found
 from salesforce_pipelines.local_org.org import Org
 from salesforce_pipelines.local_org.rest.records import rest_datetime
@@ -154,14 +155,16 @@ class Jobs:
                     self.delete(job)
 
     def fail_left_open(self) -> None:
-        """End the ingest jobs that nobody has closed within 24 hours.
-
-        That is the limit of Bulk API 2.0; how such a job is shown then is not documented [?].
-        """
+        """End the ingest jobs that nobody has closed within 24 hours, the limit of Bulk API 2.0."""
+        chosen = choice(self._org.state, "bulk_ingest_left_open")
+        if chosen == "open":
+            return
         oldest = stamp(self._org.store.clock() - timedelta(hours=_OPEN_HOURS))
         for job in self.all("ingest"):
             is_late = job.state == "Open" and job.body["createdDate"] < oldest
-            if is_late and self.move(job, "Failed", ("Open",)):
+            if is_late and chosen == "aborted":
+                self.move(job, "Aborted", ("Open",))
+            elif is_late and self.move(job, "Failed", ("Open",)):
                 job.body["errorMessage"] = (
                     f"InvalidJobState : The job was not closed within {_OPEN_HOURS} hours"
                 )

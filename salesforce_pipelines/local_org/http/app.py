@@ -28,6 +28,7 @@ from salesforce_pipelines.local_org.admin.request_faults import (
     Disturbance,
     answer_with_faults,
 )
+from salesforce_pipelines.local_org.admin.unconfirmed import choice, status_of
 from salesforce_pipelines.local_org.bulk_api import bulk
 from salesforce_pipelines.local_org.bulk_api.job_worker import JobWorker
 from salesforce_pipelines.local_org.errors import (
@@ -149,9 +150,11 @@ class _Server:
             reply = Reply(status=406)
         except (ApiError, OAuthError) as refusal:
             reply = Reply(refusal.body(), status=refusal.status)
+            if isinstance(refusal, ApiError):
+                reply.status = status_of(self._org.state, refusal)
             logged.error_code = refusal.code if isinstance(refusal, ApiError) else refusal.error
-            if refusal.status in (404, 405):
-                _LOG.warning("%s %s: %d", request.method, _masked(segments), refusal.status)
+            if reply.status in (404, 405):
+                _LOG.warning("%s %s: %d", request.method, _masked(segments), reply.status)
         except ClientDisconnect:
             return Response(status_code=400)
         except CutBeforeError:
@@ -230,7 +233,7 @@ class _Server:
     ) -> Reply:
         if len(str(request.url)) > _LONGEST_ADDRESS:
             raise ApiError(414, "URI_TOO_LONG", "The request URI is too long")
-        version = _version(segments)
+        version = _version(segments, choice(self._org.state, "retired_version") == "410")
         routes, below = (DATA_ROUTES, segments[3:]) if version else (HOST_ROUTES, segments)
         call = self._call(request, below, version)
         if self._org.late_rows.is_any:
@@ -337,7 +340,7 @@ def _segments(request: Request) -> tuple[str, ...]:
     return tuple(unquote(part) for part in parts if part)
 
 
-def _version(segments: tuple[str, ...]) -> str | None:
+def _version(segments: tuple[str, ...], retired_are_gone: bool) -> str | None:
     """The version in `/services/data/vXX.0/…`; None for an address without one.
 
     Raises:
@@ -346,7 +349,7 @@ def _version(segments: tuple[str, ...]) -> str | None:
     if len(segments) < 3 or tuple(part.lower() for part in segments[:2]) != ("services", "data"):
         return None
     match = _VERSION.fullmatch(segments[2])
-    if match and int(match[1]) in _RETIRED_VERSIONS:
+    if retired_are_gone and match and int(match[1]) in _RETIRED_VERSIONS:
         raise ApiError(410, "GONE", "The requested resource is no longer available")
     if not match or not OLDEST_VERSION <= int(match[1]) <= NEWEST_VERSION:
         raise not_found()

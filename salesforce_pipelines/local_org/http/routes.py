@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from salesforce_pipelines.local_org.admin.request_faults import answer_subrequest
+from salesforce_pipelines.local_org.admin.unconfirmed import status_of
 from salesforce_pipelines.local_org.bulk_api import bulk
 from salesforce_pipelines.local_org.errors import ApiError, MultipleChoicesError, not_found
 from salesforce_pipelines.local_org.http.calls import Call, Handler, Reply
@@ -88,7 +89,7 @@ def answer(call: Call) -> Reply:
     except MultipleChoicesError as choices:
         return Reply(choices.urls, status=300)
     except ApiError as refusal:
-        return Reply(refusal.body(), status=refusal.status)
+        return Reply(refusal.body(), status=status_of(call.org.state, refusal))
 
 
 def _with_subrequests(handler: Callable[[Call, Callable[[Call], Reply]], Reply]) -> Handler:

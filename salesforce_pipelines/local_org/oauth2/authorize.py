@@ -13,6 +13,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from jinja2 import Environment, PackageLoader
 
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import OAuthError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.oauth2.authorization_codes import (
@@ -23,7 +24,11 @@ from salesforce_pipelines.local_org.oauth2.authorization_codes import (
     redeem_ticket,
 )
 from salesforce_pipelines.local_org.oauth2.callbacks import is_registered, with_parameters
-from salesforce_pipelines.local_org.oauth2.connected_app import app_settings, granted_scope
+from salesforce_pipelines.local_org.oauth2.connected_app import (
+    AppSettings,
+    app_settings,
+    granted_scope,
+)
 from salesforce_pipelines.local_org.oauth2.oauth_replies import form_of
 from salesforce_pipelines.local_org.oauth2.users import (
     Person,
@@ -121,7 +126,12 @@ def _checked(org: Org, form: Mapping[str, str]) -> tuple[AuthorizationRequest, P
     if not is_registered(redirect_uri, settings.callbacks):
         raise _PageError("redirect_uri_mismatch", "redirect_uri must match configuration")
     try:
-        _check_request(form, response_type, require_pkce=settings.require_pkce)
+        _check_request(
+            form,
+            response_type,
+            require_pkce=_needs_pkce(org, settings),
+            only_s256=choice(org.state, "pkce_plain") == "refused",
+        )
         scope = granted_scope(form.get("scope", ""), settings.scopes)
     except OAuthError as refusal:
         # The user-agent flow, which asks for a token, reads its answers from the fragment.
@@ -140,7 +150,14 @@ def _checked(org: Org, form: Mapping[str, str]) -> tuple[AuthorizationRequest, P
     return request, hinted if hinted and hinted.active else None
 
 
-def _check_request(form: Mapping[str, str], response_type: str, *, require_pkce: bool) -> None:
+def _needs_pkce(org: Org, settings: AppSettings) -> bool:
+    without = choice(org.state, "public_client_without_pkce")
+    return settings.require_pkce or (not settings.require_secret and without == "refused")
+
+
+def _check_request(
+    form: Mapping[str, str], response_type: str, *, require_pkce: bool, only_s256: bool
+) -> None:
     if not response_type:
         raise OAuthError("invalid_request", "missing required parameter: response_type")
     if response_type != "code":
@@ -150,7 +167,7 @@ def _check_request(form: Mapping[str, str], response_type: str, *, require_pkce:
         raise OAuthError("invalid_request", "missing required code challenge")
     if challenge and not is_challenge(challenge):
         raise OAuthError("invalid_request", "invalid code challenge")
-    if form.get("code_challenge_method", "S256") != "S256":
+    if only_s256 and form.get("code_challenge_method", "S256") != "S256":
         raise OAuthError("invalid_request", "code challenge method not supported")
     # Nobody is logged in to the local org's pages, so a login without a person never succeeds.
     if "none" in form.get("prompt", "").split():

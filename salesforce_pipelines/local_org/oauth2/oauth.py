@@ -7,7 +7,8 @@ import hmac
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote_plus
 
-from salesforce_pipelines.local_org.errors import OAuthError
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
+from salesforce_pipelines.local_org.errors import ApiError, OAuthError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.oauth2.authorization_codes import redeem_code
 from salesforce_pipelines.local_org.oauth2.connected_app import (
@@ -38,6 +39,9 @@ def token(call: Call) -> Reply:
 
 def revoke(call: Call) -> Reply:
     """`POST` or `GET /services/oauth2/revoke`."""
+    if call.method == "GET" and choice(call.org.state, "revoke_by_get") == "refused":
+        message = "HTTP Method 'GET' not allowed. Allowed are POST"
+        raise ApiError(405, "METHOD_NOT_ALLOWED", message)
     form = form_of(call)
     given = form.get("token")
     if not given:

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import OAuthError
 from salesforce_pipelines.local_org.oauth2.connected_app import app_settings
 from salesforce_pipelines.local_org.oauth2.users import is_active
@@ -80,7 +81,7 @@ class Sessions:
     def find(self, token: str) -> Session | None:
         """The session of an access token, which is used by this; None if it is not valid."""
         now, lifetime = self._state.time(), app_settings(self._state).session_seconds
-        known = self._known.get(token)
+        known = self._known.get(token) if self._lives_from() == "used_at" else None
         if known is None or now - known[1] > lifetime / _WRITES_PER_LIFETIME:
             known = self._used(token, now, lifetime)
         if known is None or not is_active(self._store, known[0].user_id):
@@ -132,15 +133,15 @@ class Sessions:
             [token],
         )
         access = self._state.rows(
-            "SELECT user_id, client_id, scope, issued_at, used_at FROM oauth_session"
-            " WHERE token = ?",
+            f"SELECT user_id, client_id, scope, issued_at, {self._lives_from()}"
+            " FROM oauth_session WHERE token = ?",
             [token],
         )
         if refresh:
             known = KnownToken("refresh_token", *refresh[0])
         elif access:
-            user_id, client_id, scope, issued_at, used_at = access[0]
-            ends = used_at + app_settings(self._state).session_seconds
+            user_id, client_id, scope, issued_at, lives_from = access[0]
+            ends = lives_from + app_settings(self._state).session_seconds
             if ends < self._state.time():
                 return None
             known = KnownToken("access_token", user_id, client_id, scope, issued_at, ends)
@@ -170,7 +171,8 @@ class Sessions:
         """A session whose use is written down; None if it is not there or has expired."""
         with self._lock:
             found = self._state.rows(
-                "UPDATE oauth_session SET used_at = ? WHERE token = ? AND used_at >= ?"
+                "UPDATE oauth_session SET used_at = ?"
+                f" WHERE token = ? AND {self._lives_from()} >= ?"
                 " RETURNING user_id, client_id, scope",
                 [now, token, now - lifetime],
             )
@@ -221,7 +223,12 @@ class Sessions:
 
     def _forget_expired(self) -> None:
         lifetime = app_settings(self._state).session_seconds
-        self._delete_sessions("used_at < ?", self._state.time() - lifetime)
+        self._delete_sessions(f"{self._lives_from()} < ?", self._state.time() - lifetime)
+
+    def _lives_from(self) -> str:
+        """The column with the time that a session's lifetime counts from."""
+        extends = choice(self._state, "session_use") == "extends"
+        return "used_at" if extends else "issued_at"
 
     def _delete_sessions(self, condition: str, value: str | float) -> int:
         with self._lock:

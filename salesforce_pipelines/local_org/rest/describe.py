@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.http import conditional_requests
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.metadata.schema import (
@@ -12,6 +13,7 @@ from salesforce_pipelines.local_org.metadata.schema import (
     SObject,
 )
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, OLDEST_VERSION
+from salesforce_pipelines.local_org.rest.list_views import has_list_views
 from salesforce_pipelines.local_org.saves.dml import sobject_named
 
 _SOAP_TYPES = {
@@ -113,7 +115,9 @@ def record_count(call: Call) -> Reply:
 
 def describe_global(call: Call) -> Reply:
     """`GET sobjects`."""
-    summaries = [_summary(sobject, call.version) for sobject in call.schema]
+    summaries = [
+        _with_list_views(call, sobject, _summary(sobject, call.version)) for sobject in call.schema
+    ]
     body = {
         "encoding": "UTF-8",
         "maxBatchSize": 200,
@@ -125,14 +129,27 @@ def describe_global(call: Call) -> Reply:
 def basic_information(call: Call) -> Reply:
     """`GET sobjects/X`."""
     sobject = sobject_named(call.schema, call.captured["sobject"])
-    summary = _known_at(call.version, _summary(sobject, call.version))
+    summary = _with_list_views(call, sobject, _summary(sobject, call.version))
+    summary = _known_at(call.version, summary)
     return Reply({"objectDescribe": summary, "recentItems": []})
 
 
 def describe(call: Call) -> Reply:
     """`GET sobjects/X/describe`."""
     sobject = sobject_named(call.schema, call.captured["sobject"])
-    return _conditional(call, describe_sobject(call.schema, sobject, call.version))
+    body = describe_sobject(call.schema, sobject, call.version)
+    if choice(call.org.state, "roll_up_formula") == "empty":
+        for item in body["fields"]:
+            if item["calculated"] and item["calculatedFormula"] is None:
+                item["calculatedFormula"] = ""
+    return _conditional(call, _with_list_views(call, sobject, body))
+
+
+def _with_list_views(call: Call, sobject: SObject, body: dict[str, Any]) -> dict[str, Any]:
+    """A describe with the address of the list views, if the sObject has some."""
+    if has_list_views(call.org, sobject):
+        body["urls"]["listviews"] = f"{body['urls']['sobject']}/listviews"
+    return body
 
 
 def _conditional(call: Call, body: dict[str, Any]) -> Reply:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import ApiError
 from salesforce_pipelines.local_org.http.calls import Call, Reply
 from salesforce_pipelines.local_org.http.whole_numbers import whole_number
@@ -159,7 +160,7 @@ def add_list_view(org: Org, view: Mapping[str, Any]) -> dict[str, Any]:
         PipelineError: Naming the key; nothing was saved.
     """
     sobject = org.schema.get(str(view.get("sobjectType")))
-    if sobject is None or not sobject.listviewable:
+    if sobject is None or not has_list_views(org, sobject):
         raise PipelineError(f"sobjectType: there are no list views of {view.get('sobjectType')}")
     name = str(view.get("developerName") or "")
     if not name.isidentifier():
@@ -241,6 +242,13 @@ def _save(org: Org, view: dict[str, Any]) -> str:
             [record_id, view["sobjectType"], json.dumps(view)],
         )
     return str(record_id)
+
+
+def has_list_views(org: Org, sobject: SObject) -> bool:
+    """Whether an sObject has list views."""
+    if sobject.name == "CampaignMember":
+        return choice(org.state, "campaign_member_list_views") == "offered"
+    return sobject.listviewable
 
 
 def listing(call: Call) -> Reply:
@@ -327,7 +335,7 @@ def results(call: Call) -> Reply:
 
 def _listviewable(call: Call) -> SObject:
     sobject = sobject_named(call.schema, call.captured["sobject"])
-    if not sobject.listviewable:
+    if not has_list_views(call.org, sobject):
         raise ApiError(404, "NOT_FOUND", "The requested resource does not exist")
     return sobject
 

@@ -5,13 +5,15 @@ whether the member has responded. See "CampaignMember" in the Salesforce Object 
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import RowRefusedError
 from salesforce_pipelines.local_org.metadata.schema import Schema
 from salesforce_pipelines.local_org.storage.ids import IdFactory
+from salesforce_pipelines.local_org.storage.state import State
 from salesforce_pipelines.local_org.storage.store import (
     Value,
     insert_statement,
@@ -34,22 +36,38 @@ class MemberStatus:
 NEW_CAMPAIGN = (MemberStatus("Sent", True, False), MemberStatus("Responded", False, True))
 """The statuses of a new campaign, in their order."""
 
+_NEW_CAMPAIGN: Mapping[str, tuple[MemberStatus, ...]] = {
+    "sent_responded": NEW_CAMPAIGN,
+    "planned_sent_received_responded": (
+        MemberStatus("Planned", False, False),
+        NEW_CAMPAIGN[0],
+        MemberStatus("Received", False, False),
+        NEW_CAMPAIGN[1],
+    ),
+    "none": (),
+}
+"""The same, by the choices of the switch `new_campaign_statuses`."""
+
 
 def complete(
     connection: sqlite3.Connection,
     row: dict[str, Value],
     before: Mapping[str, Value] | None,
     now: str,
+    state: State,
 ) -> None:
     """Fill in what a member's values leave open, and refuse a member that may not be.
 
     Raises:
-        RowRefusedError: It is nobody's, a converted lead's, or a second one of somebody.
+        RowRefusedError: It is nobody's, a converted lead's, or a second one of somebody, or has a
+            status that its campaign lacks and that is not to become the default one.
     """
     campaign = before["CampaignId"] if before is not None else row.get("CampaignId")
     if "Status" in row or before is None:
         statuses = member_statuses(connection, campaign)
         status = _status(statuses, row.get("Status"))
+        if choice(state, "campaign_member_unknown_status") == "refused":
+            _check_known(status, row.get("Status"))
         row["Status"] = status.label
         earlier = before is not None and before["FirstRespondedDate"]
         if status.has_responded and not earlier:
@@ -78,7 +96,8 @@ def follow_saved(saving: "Saving") -> None:
     """Give a new campaign its statuses, and let a campaign have one default status only."""
     if saving.sobject.name == "Campaign" and saving.is_new:
         status = saving.org.schema["CampaignMemberStatus"]
-        for values in _new_campaign_rows(saving.record_id):
+        chosen = _NEW_CAMPAIGN[choice(saving.org.state, "new_campaign_statuses")]
+        for values in _new_campaign_rows(saving.record_id, chosen):
             saving.insert(status, values)
     if saving.sobject.name == "CampaignMemberStatus" and saving.values.get("IsDefault"):
         saving.connection.execute(
@@ -111,7 +130,9 @@ def add_statuses(
             number += 1
 
 
-def _new_campaign_rows(campaign_id: Value) -> list[dict[str, Value]]:
+def _new_campaign_rows(
+    campaign_id: Value, statuses: Sequence[MemberStatus] = NEW_CAMPAIGN
+) -> list[dict[str, Value]]:
     return [
         {
             "CampaignId": campaign_id,
@@ -120,7 +141,7 @@ def _new_campaign_rows(campaign_id: Value) -> list[dict[str, Value]]:
             "IsDefault": int(status.is_default),
             "HasResponded": int(status.has_responded),
         }
-        for order, status in enumerate(NEW_CAMPAIGN, start=1)
+        for order, status in enumerate(statuses, start=1)
     ]
 
 
@@ -130,6 +151,13 @@ def _status(statuses: list[MemberStatus], label: Value) -> MemberStatus:
         if status.label.lower() == str(label).lower():
             return status
     return next((status for status in statuses if status.is_default), statuses[0])
+
+
+def _check_known(status: MemberStatus, label: Value) -> None:
+    """Refuse a label that is written and is not that of the status that was found for it."""
+    if label is not None and str(label).lower() != status.label.lower():
+        message = f"Status: bad value for restricted picklist field: {label}"
+        raise RowRefusedError("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, "Status")
 
 
 def _check_new(connection: sqlite3.Connection, row: dict[str, Value]) -> None:

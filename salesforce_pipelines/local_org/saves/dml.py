@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from salesforce_pipelines.local_org.admin.save_faults import refuse_delete_by_fault
+from salesforce_pipelines.local_org.admin.unconfirmed import choice
 from salesforce_pipelines.local_org.errors import (
     ApiError,
     MultipleChoicesError,
@@ -97,7 +98,12 @@ class Writer:
         self._convert = convert
         self._now = org.store.now()
         self._bin = RecycleBin(
-            org.schema, connection, self._now, self.write, self._check_taken_along
+            org.schema,
+            connection,
+            self._now,
+            self.write,
+            self._check_taken_along,
+            keeps_members=choice(org.state, "members_of_deleted_person") == "kept",
         )
 
     @property
@@ -350,7 +356,7 @@ class Writer:
         if sobject.name == "Opportunity" and row.get("StageName"):
             self._complete_stage(row, existing)
         if sobject.name == "CampaignMember":
-            campaign_members.complete(self._connection, row, existing, self._now)
+            campaign_members.complete(self._connection, row, existing, self._now, self._org.state)
         if sobject.name == "Lead" and existing is None and row.get("IsConverted"):
             row.setdefault("ConvertedDate", self._now[:10])
 
@@ -399,7 +405,7 @@ class Writer:
                 message = (
                     f"operation performed with inactive user [{value}] as owner of {sobject.label}"
                 )
-                raise RowRefusedError("OPERATION_WITH_INACTIVE_USER_EXCEPTION", message)
+                raise RowRefusedError(choice(self._org.state, "inactive_owner"), message)
         elif found[0]:
             raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted", item.name)
 

@@ -37,6 +37,7 @@ class RecycleBin:
         now: The time of its deletes, as the store keeps it.
         write: Changes a record and moves its stamps.
         check: Refuses, by `RowRefusedError`, that a record with an id is taken along.
+        keeps_members: Whether a person who is deleted leaves their campaign members.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class RecycleBin:
         now: str,
         write: Write,
         check: Check,
+        *,
+        keeps_members: bool = False,
     ) -> None:
         self._schema = schema
         self._connection = connection
         self._now = now
         self._write = write
         self._check = check
+        self._keeps_members = keeps_members
         self._references: dict[str, list[tuple[SObject, Field, bool]]] = {}
 
     def put(self, sobject: SObject, row: Row, values: dict[str, Value] | None = None) -> None:
@@ -129,7 +133,8 @@ class RecycleBin:
             [record_id, sobject.name, root, self._now],
         )
         for child, item, cascades in self._references_to(sobject):
-            if cascades:
+            is_left = self._keeps_members and child.name == "CampaignMember" and item.nillable
+            if cascades and not is_left:
                 self._put_children(child, item, record_id, root)
             elif item.name != _MERGED_INTO:
                 self._clear_lookup(child, item, record_id)

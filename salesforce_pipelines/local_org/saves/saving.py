@@ -16,7 +16,12 @@ from salesforce_pipelines.local_org.admin.save_faults import (
 from salesforce_pipelines.local_org.metadata.auto_numbers import auto_number_values
 from salesforce_pipelines.local_org.metadata.schema import SObject
 from salesforce_pipelines.local_org.org import NEWEST_VERSION, Org
-from salesforce_pipelines.local_org.saves import campaign_members, history, stage_history
+from salesforce_pipelines.local_org.saves import (
+    campaign_members,
+    history,
+    roll_up_stamps,
+    stage_history,
+)
 from salesforce_pipelines.local_org.saves.assignment_rules import assign_owner
 from salesforce_pipelines.local_org.saves.duplicate_rules import check_duplicate_rules
 from salesforce_pipelines.local_org.saves.record_locks import check_parent_locks
@@ -165,6 +170,7 @@ AFTER_SAVE: tuple[SaveRule, ...] = (
     history.follow_saved,
     stage_history.follow_saved,
     campaign_members.follow_saved,
+    roll_up_stamps.follow_saved,
     hide_late_row,
 )
 """What follows a written record, within the same transaction."""
