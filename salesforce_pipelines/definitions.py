@@ -68,7 +68,7 @@ def open_ledger(pipelines: Pipelines) -> Ledger:
 
 def _resources(pipelines: Pipelines) -> dict[str, dg.ResourceDefinition]:
     def org(_context: dg.InitResourceContext) -> Iterator[OrgSession]:
-        session = OrgSession(pipelines.connection)
+        session = OrgSession(pipelines.connection, job_timeout=pipelines.pull.job_timeout)
         yield session
         session.close()
 

@@ -206,6 +206,12 @@ class Pull(Model):
     bulk_threshold: int = Field(
         10_000, ge=1, description="From this many rows on, Bulk API 2.0 is used instead of REST."
     )
+    job_timeout: Duration = Field(
+        "3h",
+        validate_default=True,
+        description="How long a Bulk job is waited for. A query job that takes longer is aborted; "
+        "an ingest job of a push is not, for a part of it may be written.",
+    )
     reconcile: bool = Field(
         True, description="Whether the sync compares every table with the org and heals it."
     )

@@ -1,11 +1,13 @@
 """Reading records from the org as Arrow batches: REST for little, Bulk API 2.0 for much."""
 
 import contextlib
+import logging
+import re
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO, Any
 from urllib.parse import quote_plus
 
@@ -31,6 +33,8 @@ _SMALLEST_BULK_PAGE = 2_000
 _BULK_PAGE_CELLS = 5_000_000
 _GONE = frozenset({"NOT_FOUND", "INVALIDJOBSTATE", "INVALID_QUERY_LOCATOR"})
 _CSV_BLOCK = 1 << 20
+_TELL_SECONDS = 60.0
+_LOG = logging.getLogger(__name__)
 
 
 class UnsoundResultsError(PipelineError):
@@ -70,16 +74,36 @@ class JobFailedError(PipelineError):
         """What to do about it."""
         return Reaction.STOP if self.aborted else reaction_to_job(self.reason)
 
+    @property
+    def names_unknown_field(self) -> bool:
+        """Whether the job selects a field that the org does not show (any more)."""
+        return re.search(r"\bINVALID_FIELD\b", self.reason) is not None
+
+
+class JobTimeoutError(PipelineError):
+    """A Bulk job was not over after `session.job_timeout`.
+
+    Attributes:
+        told: What is known of the job, without what to do.
+        aborted: Whether it was aborted; else it goes on.
+    """
+
+    def __init__(self, told: str, cure: str, *, aborted: bool = False) -> None:
+        """Keep what is known, so that whoever made the job can say what becomes of it."""
+        super().__init__(f"{told}{cure}")
+        self.told = told
+        self.aborted = aborted
+
 
 @dataclass(frozen=True)
 class BulkPosition:
-    """A place in the results of a Bulk query job.
+    """A place in the results of a Bulk query job, which may not be there yet.
 
     Attributes:
         job_id: The job.
         locator: Of the page to read next; empty for the first, `null` when all were read.
         rows: Rows of the pages before it.
-        expected_rows: Rows of the whole result, as the job says.
+        expected_rows: Rows of the whole result, as the job says; 0 before the first page.
     """
 
     job_id: str
@@ -92,6 +116,9 @@ class BulkPosition:
 class Page:
     """A part of a reading: its rows, to be read to the end, and where to go on after it.
 
+    A page without rows comes as soon as a query job was made, before it is waited for: whoever
+    notes its `after` can wait for the same job in another process.
+
     Attributes:
         after: None for a page of a REST query, which is not gone on with later.
     """
@@ -100,9 +127,13 @@ class Page:
     after: BulkPosition | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
-    """Rows on their way, page by page. Read each page to its end before the next, or close it."""
+    """Rows on their way, page by page. Read each page to its end before the next, or close it.
+
+    Attributes:
+        expected_rows: As far as is known by now: a Bulk query job tells when it is complete.
+    """
 
     channel: Channel
     expected_rows: int
@@ -129,7 +160,8 @@ def read(
 
     The first REST page tells how many there are; from `bulk_threshold` rows on, or where the
     query would not fit a URL, a Bulk API 2.0 query job delivers them. Where the session's budget
-    has not enough calls left for that, the other way is taken.
+    has not enough calls left for that, the other way is taken. The job is made when the first page
+    is asked for, and every error of a job comes with its pages.
 
     Args:
         session: The org.
@@ -141,7 +173,9 @@ def read(
     Raises:
         PipelineError: A compound field is among the fields.
         ApiBudgetError: The session's budget has not enough calls left.
-        JobFailedError: The Bulk query job failed; once more, if the first failure may pass.
+        JobFailedError: While reading: the Bulk query job failed; once more, if the first failure
+            may pass.
+        JobTimeoutError: While reading: the Bulk query job took too long, and was aborted.
         RowCountError: While reading: the rows do not add up to what the org promised.
         SalesforceError: The org refused.
     """
@@ -151,20 +185,18 @@ def read(
             "(such as MailingCity) in pipelines.yaml"
         )
     schema = arrow_schema(fields)
-    soql = select(schema.names, name, where)
+    soql, expected = select(schema.names, name, where), 0
     if len(quote_plus(soql)) < _LONGEST_URL:
         what = f"query of {name}"
         first = session.request(
             "GET", f"{session.base_path}/queryAll", params={"q": soql}, what=what
         ).json()
-        if _channel(session, name, int(first["totalSize"]), bulk_threshold, schema) == "REST":
-            pages = _rest_pages(session, first, schema, what)
-            return Reading("REST", int(first["totalSize"]), schema, pages)
+        expected = int(first["totalSize"])
+        if _channel(session, name, expected, bulk_threshold, schema) == "REST":
+            return Reading("REST", expected, schema, _rest_pages(session, first, schema, what))
     elif session.budget is not None:
         session.budget.require(f"the query of {name}", bulk_calls(0, _page_rows(schema)))
-    job = _query_job(session, name, soql)
-    start = BulkPosition(str(job["id"]), "", 0, int(job["numberRecordsProcessed"]))
-    return _bulk_reading(session, name, schema, start)
+    return _BulkQuery(session, name, schema, soql).reading(expected)
 
 
 def _channel(
@@ -177,29 +209,50 @@ def _channel(
     return session.budget.choose(what, rows, preferred, _page_rows(schema))
 
 
-def resume(session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition) -> Reading:
+def resume(
+    session: OrgSession,
+    name: str,
+    fields: Sequence[FieldDescribe],
+    start: BulkPosition,
+    *,
+    where: str = "",
+) -> Reading:
     """The rest of a Bulk query job's results, from a page on.
+
+    A job that is not over yet is waited for, if no page of it was read.
 
     Args:
         session: The org.
         name: The sObject.
-        schema: Of the rows, as the interrupted reading had it.
+        fields: What the interrupted reading selected.
         start: Where the last page that was kept ended.
+        where: The condition of the interrupted reading.
 
     Raises:
         ResultsGoneError: The org no longer has them (it keeps results for seven days), or the job
-            was deleted.
+            was deleted or aborted, or failed for another reason than the next.
+        JobFailedError: The job was too much for the org; ask for less at once.
         SalesforceError: The org refused.
     """
+    schema = arrow_schema(fields)
+    query = _BulkQuery(session, name, schema, select(schema.names, name, where))
+    if start.locator != "null":
+        _require_job(session, name, start)
+    return query.reading(start.expected_rows, start)
+
+
+def _require_job(session: OrgSession, name: str, start: BulkPosition) -> None:
     try:
         job = session.get(f"jobs/query/{start.job_id}")
     except SalesforceError as error:
         if error.code in _GONE:
             raise _gone(name) from error
         raise
-    if job["state"] != "JobComplete":
+    if job["state"] in ("Failed", "Aborted"):
+        failed = JobFailedError(f"Bulk query job of {name}", job)
+        raise failed if failed.reaction is Reaction.HALVE else _gone(name)
+    if start.rows and job["state"] != "JobComplete":
         raise _gone(name)
-    return _bulk_reading(session, name, schema, start)
 
 
 def forget_results(session: OrgSession, name: str, job_id: str) -> None:
@@ -285,64 +338,121 @@ def _typed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     return texts.cast(kind)
 
 
-def _query_job(session: OrgSession, name: str, soql: str) -> dict[str, Any]:
-    try:
-        return _run_query_job(session, name, soql)
-    except JobFailedError as error:
-        if error.reaction is not Reaction.RETRY:
-            raise
-    return _run_query_job(session, name, soql)
-
-
-def _run_query_job(session: OrgSession, name: str, soql: str) -> dict[str, Any]:
-    created = session.request(
-        "POST",
-        f"{session.base_path}/jobs/query",
-        json={"operation": "queryAll", "query": soql},
-        # A second job would only cost a call; the first would wait for its results in vain.
-        what=f"Bulk query job of {name}",
-    ).json()
-    return wait_for_job(session, f"jobs/query/{created['id']}", f"Bulk query job of {name}")
-
-
 def wait_for_job(session: OrgSession, resource: str, what: str) -> dict[str, Any]:
     """The description of a Bulk API 2.0 job that has ended well.
 
-    Polls after 0.2 s first and every 10 s at the most.
+    Polls after 0.2 s first, every 10 s for some minutes, and less often the longer it takes. The
+    log tells every minute how far the job is.
 
     Raises:
         JobFailedError: The job failed or was aborted.
+        JobTimeoutError: It is not over after `session.job_timeout`, and goes on.
     """
-    pause = 0.2
+    began, pause, told = time.monotonic(), 0.2, 0.0
+    longest = session.job_timeout.total_seconds()
     while True:
         job: dict[str, Any] = session.get(resource)
+        waited = time.monotonic() - began
         if job["state"] == "JobComplete":
             return job
         if job["state"] in ("Failed", "Aborted"):
             raise JobFailedError(what, job)
-        time.sleep(pause)
-        pause = min(pause * 1.5, 10.0)
+        if waited >= longest:
+            raise JobTimeoutError(_so_far(what, job, waited), "")
+        if waited - told >= _TELL_SECONDS:
+            _LOG.info("%s", _so_far(what, job, waited))
+            told = waited
+        time.sleep(min(pause, longest - waited))
+        # A thirtieth of the time that it took already: hours cost some hundred calls at the most.
+        pause = max(min(pause * 1.5, 10.0), min(waited / 30, 60.0))
 
 
-def _bulk_reading(
-    session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition
-) -> Reading:
-    pages = _bulk_pages(session, name, schema, start)
-    return Reading("Bulk API 2.0", start.expected_rows, schema, pages)
+def _so_far(what: str, job: Mapping[str, Any], waited: float) -> str:
+    records = int(job.get("numberRecordsProcessed") or 0)
+    return (
+        f"{what}: job {job['id']} is {job['state']} after {timedelta(seconds=int(waited))}, "
+        f"with {records:,} records processed"
+    )
 
 
-def _bulk_pages(
-    session: OrgSession, name: str, schema: pa.Schema, start: BulkPosition
-) -> Generator[Page]:
-    """Each page is fetched whole before it is parsed, so a broken connection costs one page."""
-    what = f"results of the Bulk query job of {name}"
-    position = start
-    while position.locator != "null":
-        with _fetched(session, position, _page_rows(schema), what) as page:
-            after = replace(position, locator=page.locator, rows=position.rows + page.records)
-            yield Page(_proven(csv_batches(page.file, schema), page.records, what), after)
-        position = after
-    _prove(what, position.expected_rows, position.rows)
+class _BulkQuery:
+    """A query that a Bulk query job answers."""
+
+    def __init__(self, session: OrgSession, name: str, schema: pa.Schema, soql: str) -> None:
+        self._session = session
+        self._schema = schema
+        self._soql = soql
+        self._job = f"Bulk query job of {name}"
+
+    def reading(self, expected_rows: int, start: BulkPosition | None = None) -> Reading:
+        """Its rows: of a new job, or of one that is there from a place on."""
+        reading = Reading("Bulk API 2.0", expected_rows, self._schema, no_pages())
+        reading.pages = self._pages(reading, start)
+        return reading
+
+    def _pages(self, reading: Reading, start: BulkPosition | None) -> Generator[Page]:
+        if start is not None and start.locator:
+            yield from self._results(start)
+            return
+        try:
+            begun = (yield from self._created()) if start is None else start
+            position = self._completed(begun)
+        except JobFailedError as error:
+            if error.reaction is not Reaction.RETRY:
+                raise
+            position = self._completed((yield from self._created()))
+        reading.expected_rows = position.expected_rows
+        yield from self._results(position)
+
+    def _created(self) -> Generator[Page, None, BulkPosition]:
+        created = self._session.request(
+            "POST",
+            f"{self._session.base_path}/jobs/query",
+            json={"operation": "queryAll", "query": self._soql},
+            # A second job would only cost a call; the first would wait for its results in vain.
+            what=self._job,
+        ).json()
+        position = BulkPosition(str(created["id"]), "", 0, 0)
+        yield Page(iter(()), position)
+        return position
+
+    def _completed(self, position: BulkPosition) -> BulkPosition:
+        resource = f"jobs/query/{position.job_id}"
+        try:
+            job = wait_for_job(self._session, resource, self._job)
+        except JobTimeoutError as error:
+            raise self._given_up(resource, error.told) from error
+        return replace(position, expected_rows=int(job["numberRecordsProcessed"]))
+
+    def _given_up(self, resource: str, told: str) -> JobTimeoutError:
+        cure = (
+            "Run it again when the org is less busy, give the sObject a scope, or raise "
+            "pull.job_timeout in pipelines.yaml"
+        )
+        path = f"{self._session.base_path}/{resource}"
+        try:
+            self._session.request("PATCH", path, json={"state": "Aborted"}, what=self._job)
+        except PipelineError:
+            kept = "; it could not be aborted, and the next run goes on with it. "
+            return JobTimeoutError(told, kept + cure)
+        return JobTimeoutError(told, f"; it was aborted. {cure}", aborted=True)
+
+    def _results(self, position: BulkPosition) -> Generator[Page]:
+        """Each page is fetched whole before it is parsed, so a broken connection costs one page."""
+        what = f"results of the {self._job}"
+        rows = _page_rows(self._schema)
+        while position.locator != "null":
+            with _fetched(self._session, position, rows, what) as page:
+                after = replace(position, locator=page.locator, rows=position.rows + page.records)
+                batches = csv_batches(page.file, self._schema)
+                yield Page(_proven(batches, page.records, what), after)
+            position = after
+        _prove(what, position.expected_rows, position.rows)
+
+
+def no_pages() -> Generator[Page]:
+    """The pages of a reading that has none, or none yet."""
+    yield from ()
 
 
 def _page_rows(schema: pa.Schema) -> int:

@@ -4,7 +4,7 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import IO, Any, Literal, NoReturn
@@ -46,6 +46,7 @@ class OrgSession:
         bytes_read: Of results that were downloaded, unpacked.
         api_usage: (used, allowed) in the org's last 24 hours as the newest answer told, or None.
         budget: What is asked before many rows are read; None where nobody counts.
+        job_timeout: How long a Bulk job is waited for.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class OrgSession:
         *,
         attempts: int = 5,
         wait: tenacity.wait.wait_base | None = None,
+        job_timeout: timedelta = timedelta(hours=3),
     ) -> None:
         """Prepare a session; the environment is read, and the org asked, at the first request.
 
@@ -63,6 +65,7 @@ class OrgSession:
             environment: The secrets; by default those of this process's environment.
             attempts: How often a request is sent at the most.
             wait: The pauses between attempts; by default exponential with jitter, 30 s at most.
+            job_timeout: How long a Bulk job is waited for.
         """
         self._connection = connection
         self._given = environment
@@ -80,6 +83,7 @@ class OrgSession:
         self.bytes_read = 0
         self.api_usage: tuple[int, int] | None = None
         self.budget: CallBudget | None = None
+        self.job_timeout = job_timeout
 
     @cached_property
     def _environment(self) -> OrgEnvironment:

@@ -18,7 +18,7 @@ from salesforce_pipelines.org.errors import (
     reaction,
     rejection,
 )
-from salesforce_pipelines.org.reading import wait_for_job
+from salesforce_pipelines.org.reading import JobTimeoutError, wait_for_job
 from salesforce_pipelines.org.session import OrgSession
 
 COLLECTION_LIMIT = 200
@@ -55,6 +55,8 @@ def update(session: OrgSession, name: str, updates: Sequence[Update]) -> Iterato
 
     Raises:
         SalesforceError: The org refused the whole; what was already written stays written.
+        JobTimeoutError: The ingest job is not over after `session.job_timeout`. It is not aborted:
+            a part of its records is written, and the rest may still be.
     """
     # In a Bulk CSV this text would erase the value instead of being written.
     literal = [one for one in updates if _NULL in one.values.values()]
@@ -130,7 +132,16 @@ def _by_bulk(session: OrgSession, name: str, updates: Sequence[Update]) -> Itera
         what=what,
     )
     session.request("PATCH", resource, json={"state": "UploadComplete"}, what=what)
-    wait_for_job(session, f"jobs/ingest/{job['id']}", what)
+    try:
+        wait_for_job(session, f"jobs/ingest/{job['id']}", what)
+    except JobTimeoutError as error:
+        # An abort would leave the same question: which of them are written?
+        raise JobTimeoutError(
+            error.told,
+            ". It was not aborted: a part of its records is written, and the rest may still be. "
+            "Setup > Bulk Data Load Jobs in the org shows when it is over; then push again: what "
+            "was written is recognised and not sent twice",
+        ) from error
     yield from _bulk_outcomes(session, resource, what, {one.id for one in updates})
 
 

@@ -16,16 +16,17 @@ from salesforce_pipelines.org.describe import SObjectDescribe, arrow_schema, des
 from salesforce_pipelines.org.errors import Reaction, SalesforceError, reaction
 from salesforce_pipelines.org.reading import (
     BulkPosition,
+    JobFailedError,
+    JobTimeoutError,
     Reading,
     ResultsGoneError,
     RowsGoneError,
     UnsoundResultsError,
     forget_results,
     read,
-    resume,
 )
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.slices import Slice, read_in_slices
+from salesforce_pipelines.org.slices import Slice, SlicePosition, read_in_slices, resume_in_slices
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
 from salesforce_pipelines.pull.scope import can_be_negated, condition_of, validate
@@ -184,12 +185,18 @@ class _Pulling:
                 self._discard_staged()
                 report = self._pull(described, condition)
             elif error.code == "INVALID_FIELD":
-                if condition:
-                    validate(self._session, self._wanted.sobject, condition)
-                # A field was hidden or deleted after the describe: look again, once.
-                report = self._pull(describe(self._session, self._wanted.sobject), condition)
+                report = self._pull_what_is_shown_now(condition)
             else:
                 raise
+        except JobFailedError as error:
+            self._discard_staged(only_without_rows=True)
+            if not error.names_unknown_field:
+                raise
+            report = self._pull_what_is_shown_now(condition)
+        except JobTimeoutError as error:
+            if error.aborted:
+                self._discard_staged(only_without_rows=True)
+            raise
         except UnsoundResultsError:
             # Going on with these results would fail in the same way, again and again.
             self._discard_staged()
@@ -198,11 +205,18 @@ class _Pulling:
         report.bytes_read = self._session.bytes_read - size
         return report
 
-    def _discard_staged(self) -> None:
+    def _pull_what_is_shown_now(self, condition: str) -> PullReport:
+        """Once more: a field was hidden or deleted after the describe."""
+        if condition:
+            validate(self._session, self._wanted.sobject, condition)
+        return self._pull(describe(self._session, self._wanted.sobject), condition)
+
+    def _discard_staged(self, *, only_without_rows: bool = False) -> None:
         staged = self._log.staged()
         if staged is not None:
             with staged:
-                staged.discard()
+                if not (only_without_rows and staged.metadata["counts"]["read"]):
+                    staged.discard()
 
     def _condition(self) -> str:
         condition = condition_of(self._session, self._wanted.sobject, self._wanted.scope)
@@ -290,15 +304,22 @@ class _Pulling:
             and (notes["fields"], notes["scope"], notes["org"])
             == (names, condition, self._session.org_id)
             and notes.get("types") == _types(report)
+            and "slice" in notes["position"]
             and staged.replaces == report.full
         )
         if not fits:
             staged.discard()
             return None
-        start = BulkPosition(**notes["position"])
-        schema = arrow_schema(report.fields.read)
+        start = SlicePosition(**notes["position"])
         try:
-            reading = resume(self._session, report.sobject, schema, start)
+            reading = resume_in_slices(
+                self._session,
+                report.sobject,
+                report.fields.read,
+                start,
+                where=condition,
+                bulk_threshold=self._settings.bulk_threshold,
+            )
         except ResultsGoneError:
             staged.discard()
             return None
@@ -309,11 +330,14 @@ class _Pulling:
         )
         for name, count in notes["counts"].items():
             setattr(report, name, count)
-        report.resumed, report.channel = True, reading.channel
+        report.resumed, report.channel = True, notes["channel"]
         report.told["job_id"] = start.job_id
         return reading
 
     def _checkpoint(self, staged: StagedBatch, report: PullReport, after: BulkPosition) -> None:
+        if after.job_id:
+            # Of several slices the first may have come by REST.
+            report.channel = "Bulk API 2.0"
         window = report.window
         start = window.start.isoformat() if window.start else None
         counts = ("read", "added", "changed", "deleted", "merged", "converted", "unchanged")
@@ -325,6 +349,7 @@ class _Pulling:
                 "org": self._session.org_id,
                 "window": [start, window.end.isoformat()],
                 "position": vars(after),
+                "channel": report.channel,
                 "counts": {name: getattr(report, name) for name in counts},
             }
         )

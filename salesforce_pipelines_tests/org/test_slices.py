@@ -1,5 +1,6 @@
 """What is too much for the org at once is read half by half, each record once."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from salesforce_pipelines.org.describe import FieldDescribe
 from salesforce_pipelines.org.errors import SalesforceError
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.slices import Slice, read_in_slices
+from salesforce_pipelines.org.slices import Slice, SlicePosition, read_in_slices
 from salesforce_pipelines_tests.org.conftest import Scripted
 
 ID = FieldDescribe("Id", "Id", "id", 18, 0, 0, True, True, True, False, False, (), ())
@@ -60,3 +61,15 @@ def test_what_halving_does_not_cure_is_not_halved(
             connect(scripted.url), "Contact", [ID], Slice("CreatedDate"), bulk_threshold=100
         )
     assert len(scripted.paths()) == 1
+
+
+@given(st.none() | moments, st.none() | moments, st.integers(0, 10))
+def test_a_position_outlives_its_process_as_json(
+    start: datetime | None, end: datetime | None, halvings: int
+) -> None:
+    one = Slice("CreatedDate", start, end, halvings)
+    noted = one.noted()
+    position = SlicePosition("750A", "MTAw", 100, 250, noted, [noted, noted], 7)
+    read_back = SlicePosition(**json.loads(json.dumps(vars(position))))
+    assert read_back == position
+    assert [Slice.of(each) for each in read_back.waiting] == [one, one]
