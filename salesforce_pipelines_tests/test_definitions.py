@@ -123,6 +123,7 @@ def test_there_is_a_job_for_each_capability(definitions: dg.Definitions) -> None
         "confirm_push",
         "push",
         "sync",
+        "maintenance",
     }
     jobs = {job.name: job for job in definitions.resolve_all_job_defs()}
     assert expected <= set(jobs)

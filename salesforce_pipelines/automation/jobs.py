@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from salesforce_pipelines.automation import maintenance
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Pipelines
 from salesforce_pipelines.enrichment import assets as enrichment
 from salesforce_pipelines.pull.assets import PullMode, pulled_key
-from salesforce_pipelines.pull.reconciliation_assets import check_keys
+from salesforce_pipelines.pull.reconciliation_assets import LINKS_KEY, check_keys
 from salesforce_pipelines.push import assets as push
 from salesforce_pipelines.push.guard import streams
 from salesforce_pipelines.referrals import assets as referrals
@@ -30,7 +31,9 @@ def groups(*names: str) -> dg.AssetSelection:
     return dg.AssetSelection.groups(*names)
 
 
-def build_all(pipelines: Pipelines) -> list["UnresolvedAssetJobDefinition"]:
+def build_all(
+    pipelines: Pipelines,
+) -> "list[UnresolvedAssetJobDefinition | dg.JobDefinition]":
     """Every job, in the order of the story."""
     people = enrichment.enriched_objects(pipelines)
     enrichment_plans = [enrichment.plan_key(sobject) for sobject in people]
@@ -48,7 +51,7 @@ def build_all(pipelines: Pipelines) -> list["UnresolvedAssetJobDefinition"]:
     unattended = _unattended(enrichment_plans, push_plans)
     if not pipelines.pull.reconcile:
         unattended = unattended - comparisons
-    found = [
+    found: list[UnresolvedAssetJobDefinition | dg.JobDefinition] = [
         _job("pull", pull, "Read what changed in the org; the first time, everything."),
         _job("reconcile", comparisons, "Compare every table with the org and heal it."),
         dg.define_asset_job(
@@ -89,7 +92,7 @@ def build_all(pipelines: Pipelines) -> list["UnresolvedAssetJobDefinition"]:
     if any(isinstance(p.qualification, LeadField) for p in pipelines.referrals.values()):
         qualifying = _qualifying(pipelines) - comparisons
         found.append(_job("qualify", qualifying, "Pull Leads; record who qualified."))
-    return found
+    return [*found, maintenance.build_job(pipelines)]
 
 
 _SYNC = (
@@ -120,7 +123,7 @@ def _unattended(
 
 
 def _qualifying(pipelines: Pipelines) -> dg.AssetSelection:
-    keys = [dg.AssetKey(["pulled", TABLE_NAMES["Lead"]])]
+    keys = [dg.AssetKey(["pulled", TABLE_NAMES["Lead"]]), LINKS_KEY]
     for slug, program in pipelines.referrals.items():
         if isinstance(program.qualification, LeadField):
             keys += [referrals.qualifications_key(slug), push.links_key(f"referrals/{slug}")]

@@ -1,9 +1,10 @@
-"""Four schedules of the sync, one for each time frame, and the one that refreshes formulas."""
+"""Four schedules of the sync, one for each time frame; formulas and maintenance have their own."""
 
 from datetime import timedelta
 
 import dagster as dg
 
+from salesforce_pipelines.automation import maintenance
 from salesforce_pipelines.automation.jobs import formulas_config
 from salesforce_pipelines.automation.time_frames import cron, is_due
 from salesforce_pipelines.config.models import TABLE_NAMES, Pipelines, TimeFrame
@@ -11,6 +12,7 @@ from salesforce_pipelines.pull.assets import pulled_key
 from salesforce_pipelines.store.tables import Tables
 
 _AFTER_THE_SYNC = timedelta(minutes=30)
+_AFTER_THE_FORMULAS = timedelta(minutes=30)
 
 
 def build(pipelines: Pipelines, time_frame: TimeFrame) -> dg.ScheduleDefinition:
@@ -84,7 +86,29 @@ def _has_formulas(tables: Tables, sobject: str) -> bool:
     return state is not None and bool(state.metadata.get("calculated", True))
 
 
+def build_maintenance(pipelines: Pipelines) -> dg.ScheduleDefinition:
+    """The schedule of the maintenance: once a week, an hour after the minute of the sync."""
+    anchor = pipelines.schedule.anchor() + _AFTER_THE_SYNC + _AFTER_THE_FORMULAS
+
+    @dg.schedule(
+        name=maintenance.JOB,
+        job_name=maintenance.JOB,
+        cron_schedule=cron(TimeFrame.WEEKLY, anchor),
+        execution_timezone=pipelines.schedule.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Once a week ends plans older than {pipelines.storage.keep_days} days and "
+        "deletes files that no version of the tables of these days needs.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        if not is_due(TimeFrame.WEEKLY, anchor, moment):
+            return dg.SkipReason(f"not due: the first is on {anchor:%Y-%m-%d %H:%M}")
+        return dg.RunRequest(run_key=moment.isoformat())
+
+    return schedule
+
+
 def build_all(pipelines: Pipelines) -> list[dg.ScheduleDefinition]:
     """Every schedule."""
     sync = [build(pipelines, time_frame) for time_frame in TimeFrame]
-    return [*sync, build_formulas(pipelines)]
+    return [*sync, build_formulas(pipelines), build_maintenance(pipelines)]

@@ -172,6 +172,12 @@ class Storage(Model):
     scratch: FilePath = Field(
         description="A local folder for what can be made again, such as the index of people data."
     )
+    keep_days: int = Field(
+        7,
+        ge=1,
+        description="Days for which old versions of the tables are kept, and open plans wait: what "
+        "a plan shows is such a version. More than the longest run lasts.",
+    )
 
     @model_validator(mode="before")
     @classmethod

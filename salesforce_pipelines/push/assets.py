@@ -14,6 +14,7 @@ from salesforce_pipelines.org.describe import describe
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
+from salesforce_pipelines.pull.reconciliation_assets import LINKS_KEY
 from salesforce_pipelines.push import plans
 from salesforce_pipelines.push.guard import Guard, Stream, streams
 from salesforce_pipelines.push.plans import PushPlan
@@ -50,7 +51,7 @@ def build_plan(pipelines: Pipelines, stream: Stream) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=plan_key(stream.name),
-        deps=[pulled_key(stream.sobject), source],
+        deps=[pulled_key(stream.sobject), LINKS_KEY, source],
         group_name=GROUP,
         kinds={"deltalake"},
         owners=list(pipelines.owners),

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -13,10 +13,23 @@ import pyarrow as pa
 
 from salesforce_pipelines.config.models import TABLE_NAMES, FieldMapping, WriteRule
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.org.describe import FieldDescribe
+from salesforce_pipelines.pull.record_links import survivors
 from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.push.guard import Guard, Stream
 from salesforce_pipelines.push.journal import EntryState, journal
-from salesforce_pipelines.push.rules import Candidate, UnfitError, Value, Verdict, decide, fitted
+from salesforce_pipelines.push.rules import (
+    LISTS,
+    Candidate,
+    Decision,
+    UnfitError,
+    Value,
+    Verdict,
+    decide,
+    fitted,
+    is_blank,
+    same,
+)
 from salesforce_pipelines.push.values import decoded, encoded, plain
 from salesforce_pipelines.store import duck
 from salesforce_pipelines.store import plans as ledger_plans
@@ -178,6 +191,7 @@ def _candidates(
     else:
         columns_read = ["record_id", "field", "state", "after", "recorded_at"]
         written.duckdb_view(connection, "journal", columns_read)
+    survivors(connection, tables)
     columns, joins, filters = [], [], []
     for number, (name, mapping) in enumerate(stream.mapping.items()):
         before = f'pulled."{name}"'
@@ -192,8 +206,10 @@ def _candidates(
             filters.append(f"({blank} AND {value} IS NOT NULL)")
         elif mapping.rule is not WriteRule.NEVER:
             kind = "DOUBLE" if guard.fields[name].type in _NUMBERS else "VARCHAR"
+            # A value that is no number has to be told, also where the field is blank.
             filters.append(
-                f"(CAST({before} AS {kind}) IS DISTINCT FROM TRY_CAST({value} AS {kind}))"
+                f"(CAST({before} AS {kind}) IS DISTINCT FROM TRY_CAST({value} AS {kind})"
+                f" OR ({value} IS NOT NULL AND TRY_CAST({value} AS {kind}) IS NULL))"
             )
     join = "FROM source JOIN pulled USING (Id)"
     counted = connection.sql(f"SELECT count(*) {join} WHERE {alive}").fetchone()
@@ -210,12 +226,17 @@ def _candidates(
 
 
 def _own(name: str, number: int) -> str:
-    """Joins what we wrote last into a field, or sent before a run died."""
+    """Joins what we wrote last into a field, or sent before a run died.
+
+    What we wrote into a record that was merged is ours as well, where the survivor took it over.
+    """
     return f"""
         LEFT JOIN (
-            SELECT record_id AS Id, arg_max("after", recorded_at) AS own FROM journal
-            WHERE field = '{name}' AND state IN ('{EntryState.WRITTEN}', '{EntryState.SENDING}')
-            GROUP BY ALL
+            SELECT coalesce(survivor_id, record_id) AS Id, list(own) AS own FROM (
+                SELECT record_id, arg_max("after", recorded_at) AS own FROM journal
+                WHERE field = '{name}' AND state IN ('{EntryState.WRITTEN}', '{EntryState.SENDING}')
+                GROUP BY ALL
+            ) LEFT JOIN survivors ON survivors.Id = record_id GROUP BY ALL
         ) own_{number} USING (Id)"""
 
 
@@ -248,25 +269,27 @@ def _decided(
     """The cells of one record that would be written or are refused."""
     for number, (name, mapping) in enumerate(guard.stream.mapping.items()):
         before = plain(record[f"before_{number}"])
-        own = record.get(f"own_{number}")
+        described = guard.fields[name]
+        own = [decoded(text) for text in record.get(f"own_{number}") or ()]
         allow_blank = isinstance(mapping, FieldMapping) and mapping.allow_blank
         try:
             candidate = Candidate(
                 before=before,
-                value=fitted(record[f"value_{number}"], guard.fields[name]),
-                own=None if own is None else decoded(own),
+                value=fitted(record[f"value_{number}"], described),
+                own=next((one for one in own if same(one, before, described.type)), None),
                 offered_on=_day(record["offered_on"]),
                 record_changed=record["record_changed"],
+                type=described.type,
             )
             decision = decide(candidate, mapping.rule, allow_blank=allow_blank)
             if mapping.rule is WriteRule.APPEND and decision.verdict is Verdict.WRITE:
-                # What was added to may no longer fit.
-                fitted(str(decision.after), guard.fields[name])
+                decision = _fitting_together(decision, before, described)
         except UnfitError as error:
             # A value that no rule would write needs no refusal either.
             if mapping.rule is WriteRule.FILL_IF_BLANK and before not in (None, ""):
                 continue
-            yield _cell(record["Id"], name, before, None, mapping, Verdict.REFUSED, str(error))
+            told = f"{guard.stream.sobject}.{name}: {error}"
+            yield _cell(record["Id"], name, before, None, mapping, Verdict.REFUSED, told)
             continue
         if decision.verdict is not Verdict.WRITE:
             continue
@@ -276,6 +299,20 @@ def _decided(
         if last is not None and last[:2] == (encoded(before), encoded(decision.after)):
             verdict, reason = Verdict.REFUSED, f"the org rejected it before: {last[2]}"
         yield _cell(record["Id"], name, before, decision.after, mapping, verdict, reason)
+
+
+def _fitting_together(decision: Decision, before: Value, described: FieldDescribe) -> Decision:
+    """What was added to, in the form of its field.
+
+    Raises:
+        UnfitError: The field holds one value, or not as many as that.
+    """
+    if not is_blank(before) and described.type not in LISTS:
+        raise UnfitError(
+            f"a field of type {described.type} holds one value, to which nothing can be appended; "
+            "choose another rule"
+        )
+    return replace(decision, after=fitted(str(decision.after), described))
 
 
 def _cell(

@@ -1,13 +1,15 @@
 """Write rules: whether a value may replace the one that stands in the org. Pure decisions."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
 from salesforce_pipelines.config.models import WriteRule
 from salesforce_pipelines.org.describe import FieldDescribe
 
 Value = str | int | float | bool | None
+LISTS = frozenset({"multipicklist", "string", "textarea"})
+"""Types of fields that may hold several values, with semicolons in between."""
 
 
 class Verdict(StrEnum):
@@ -38,6 +40,7 @@ class Candidate:
         own: The value that we wrote there last, None where we never did.
         offered_on: The day of the offered value's origin, where the source tells it.
         record_changed: When a person or process last modified the record.
+        type: The field's type as the org describes it, which says what are the same values.
     """
 
     before: Value
@@ -45,6 +48,7 @@ class Candidate:
     own: Value = None
     offered_on: date | None = None
     record_changed: datetime | None = None
+    type: str = ""
 
 
 def is_blank(value: Value) -> bool:
@@ -61,15 +65,17 @@ def decide(candidate: Candidate, rule: WriteRule, *, allow_blank: bool = False) 
     if rule is WriteRule.NEVER:
         return Decision(Verdict.KEPT, before, "rule never")
     if is_blank(value):
-        if not allow_blank or rule in (WriteRule.FILL_IF_BLANK, WriteRule.APPEND):
+        # A checkbox is true or false, never blank.
+        is_kept = not allow_blank or candidate.type == "boolean"
+        if is_kept or rule in (WriteRule.FILL_IF_BLANK, WriteRule.APPEND):
             return Decision(Verdict.KEPT, before, "the source has no value")
         if is_blank(before):
             return Decision(Verdict.UNCHANGED, before, "blank already")
         value = None
+    if same(before, value, candidate.type):
+        return Decision(Verdict.UNCHANGED, before, "the value stands already")
     if rule is WriteRule.APPEND:
         return _appended(before, value)
-    if same(before, value):
-        return Decision(Verdict.UNCHANGED, before, "the value stands already")
     if is_blank(before):
         return Decision(Verdict.WRITE, value, "blank in the org")
     if rule is WriteRule.FILL_IF_BLANK:
@@ -77,21 +83,44 @@ def decide(candidate: Candidate, rule: WriteRule, *, allow_blank: bool = False) 
     if rule is WriteRule.OVERWRITE:
         return Decision(Verdict.WRITE, value, "rule overwrite")
     if rule is WriteRule.OVERWRITE_OWN:
-        if not is_blank(candidate.own) and same(before, candidate.own):
+        if not is_blank(candidate.own) and same(before, candidate.own, candidate.type):
             return Decision(Verdict.WRITE, value, "replaces what we wrote")
         return Decision(Verdict.KEPT, before, "the value in the org is not ours")
     return _newer(candidate, value)
 
 
-def same(one: Value, other: Value) -> bool:
-    """Whether two values are the same to Salesforce: blank is null, 3 is 3.0, text is trimmed."""
+def same(one: Value, other: Value, type: str = "") -> bool:  # noqa: A002  # describe's word
+    """Whether two values are the same to Salesforce in a field of a type.
+
+    Blank is null, 3 is 3.0, text is trimmed; the values of a multi-select picklist have no order;
+    times of day are compared as times, and moments to the second, which is all the org keeps.
+    """
     if is_blank(one) or is_blank(other):
         return is_blank(one) and is_blank(other)
     if isinstance(one, str) and isinstance(other, str):
-        return one.strip() == other.strip()
+        return _comparable(one.strip(), type) == _comparable(other.strip(), type)
     if isinstance(one, str) or isinstance(other, str):
         return False
     return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _comparable(text: str, type: str) -> object:  # noqa: A002
+    try:
+        match type:
+            case "multipicklist":
+                return frozenset(_parts(text))
+            case "time":
+                return time.fromisoformat(text).replace(tzinfo=None)
+            case "datetime":
+                return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0)
+    except ValueError:
+        return text
+    return text
+
+
+def _parts(text: str) -> list[str]:
+    """The values of a list, each once, in their order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
 
 
 def _newer(candidate: Candidate, value: Value) -> Decision:
@@ -107,16 +136,15 @@ def _newer(candidate: Candidate, value: Value) -> Decision:
 def _appended(before: Value, value: Value) -> Decision:
     if is_blank(before):
         return Decision(Verdict.WRITE, value, "blank in the org")
-    standing = [part.strip() for part in str(before).split(";")]
-    offered = [part.strip() for part in str(value).split(";") if part.strip()]
-    missing = [part for part in dict.fromkeys(offered) if part not in standing]
+    standing = _parts(str(before))
+    missing = [part for part in _parts(str(value)) if part not in standing]
     if not missing:
         return Decision(Verdict.UNCHANGED, before, "every value stands already")
     return Decision(Verdict.WRITE, ";".join([str(before).strip(), *missing]), "adds values")
 
 
 class UnfitError(Exception):
-    """A value that its field cannot hold; the message says why, without the value."""
+    """A value that its field cannot hold; the message says why and the cure, not the value."""
 
 
 def fitted(text: str | None, field: FieldDescribe) -> Value:
@@ -141,6 +169,8 @@ def fitted(text: str | None, field: FieldDescribe) -> Value:
             return _iso(value, date, "an ISO date such as 2026-01-31")
         case "datetime":
             return _iso(value, datetime, "an ISO date and time such as 2026-01-31T09:00:00+00:00")
+        case "time":
+            return _time(value)
         case "picklist":
             return _picked(value, field)
         case "multipicklist":
@@ -181,11 +211,24 @@ def _iso(value: str, kind: type[date], example: str) -> str:
     return (found.astimezone(UTC) if isinstance(found, datetime) else found).isoformat()
 
 
+def _time(value: str) -> str:
+    """A time of day as Salesforce writes it; it has no zone, whatever the Z says."""
+    example = "a time of day such as 09:30, 09:30:00 or 09:30:00.000Z"
+    try:
+        found = time.fromisoformat(value)
+    except ValueError as error:
+        raise UnfitError(f"not {example}") from error
+    if found.utcoffset():
+        raise UnfitError(f"with an offset, which a time of day has none of; write {example}")
+    if found.microsecond % 1000:
+        raise UnfitError("finer than milliseconds")
+    return found.replace(tzinfo=None).isoformat("milliseconds") + "Z"
+
+
 def _picked_several(value: str, field: FieldDescribe) -> str:
     """In the picklist's own order, in which Salesforce gives them back."""
-    parts = dict.fromkeys(part.strip() for part in value.split(";") if part.strip())
     rank = {known: at for at, known in enumerate(field.picklist_values)}
-    chosen = [_picked(part, field) for part in parts]
+    chosen = [_picked(part, field) for part in _parts(value)]
     return ";".join(sorted(chosen, key=lambda part: rank.get(part, len(rank))))
 
 
@@ -193,5 +236,8 @@ def _picked(value: str, field: FieldDescribe) -> str:
     # The org would take an unknown value of an unrestricted picklist and so create it.
     known = field.picklist_values
     if value not in known and (known or field.restricted_picklist):
-        raise UnfitError("not a value of the picklist")
+        raise UnfitError(
+            "not a value of the picklist; correct it in the source, or add it to the field's "
+            "values in Setup"
+        )
     return value

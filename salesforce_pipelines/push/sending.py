@@ -25,7 +25,11 @@ from salesforce_pipelines.store.tables import Tables
 CHUNK = 10_000
 """Records that are looked at, journaled and sent together."""
 _TOGETHER = "The next plan offers this value without the other one."
-_GONE = Rejection("NOT_FOUND", "the record is deleted, or hidden from the integration user")
+_GONE = (
+    "NOT_FOUND: the record was deleted or merged into another one since it was pulled, or is "
+    "hidden from the integration user"
+)
+_WITHOUT_IT = "Pull again; the next plan leaves the record out, or writes to the one it is part of."
 
 
 @dataclass
@@ -198,13 +202,14 @@ def _against(
 ) -> Entry:
     """The entry after a look at the record's present value."""
     if record is None:
-        return _ended(entry, _GONE)
-    now = from_org(record[entry.field], guard.fields[entry.field])
-    if same(now, entry.after):
+        return replace(entry, state=EntryState.REJECTED, reason=_GONE, cure=_WITHOUT_IT)
+    described = guard.fields[entry.field]
+    now = from_org(record[entry.field], described)
+    if same(now, entry.after, described.type):
         if _key(entry) in unsure:
             return replace(entry, state=EntryState.WRITTEN, reason="sent before an interruption")
         return replace(entry, state=EntryState.UNCHANGED, reason="the value stands already")
-    if not same(now, entry.before):
+    if not same(now, entry.before, described.type):
         return replace(
             entry,
             state=EntryState.HELD,

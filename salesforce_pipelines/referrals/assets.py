@@ -5,6 +5,7 @@ import dagster as dg
 from salesforce_pipelines.config.models import LeadField, Pipelines, Program
 from salesforce_pipelines.pull.ages import input_ages
 from salesforce_pipelines.pull.assets import pulled_key
+from salesforce_pipelines.pull.reconciliation_assets import LINKS_KEY
 from salesforce_pipelines.push.assets import links_key
 from salesforce_pipelines.referrals import members
 from salesforce_pipelines.reporting import explained, of_table, sample
@@ -14,8 +15,8 @@ from salesforce_pipelines.store.tables import Tables
 GROUP = "referrals"
 _ABOUT_LINKS = {
     "Id": "The Id of the record that carries the link: a Contact, Lead or campaign member.",
-    "code": "The member's code, which the link carries.",
-    "referrals": "Leads that came by the link.",
+    "code": "The member's own code, which the link carries; it never changes.",
+    "referrals": "Leads that came by the link, or by that of a member merged into this one.",
     "qualified_referrals": "Those of them that qualified, each counted once.",
 }
 
@@ -73,13 +74,13 @@ def build_links(pipelines: Pipelines, slug: str, program: Program) -> dg.AssetsD
 
     @dg.asset(
         key=links_key(f"referrals/{slug}"),
-        deps=[members_key(slug), *counted],
+        deps=[members_key(slug), LINKS_KEY, *counted],
         group_name=GROUP,
         kinds={"deltalake"},
         owners=list(pipelines.owners),
         pool=f"referrals_{slug}_links",
         description="The referral link of every member, and how many people came by it and "
-        "qualified.",
+        "qualified. Whoever came by the link of a member that was merged counts for the survivor.",
         metadata={"pattern": dg.MetadataValue.text(program.link)},
     )
     @explained
@@ -93,6 +94,7 @@ def build_links(pipelines: Pipelines, slug: str, program: Program) -> dg.AssetsD
                 **of_table(log, _ABOUT_LINKS),
                 "links": report.links,
                 "new_or_changed": report.changed,
+                "codes_of_merged_members": report.inherited,
                 "referrals": report.referrals,
                 "qualified_referrals": report.qualified,
                 **input_ages(tables, ["Lead"] if counted else []),
@@ -110,7 +112,7 @@ def build_qualifications(
 
     @dg.asset(
         key=qualifications_key(slug),
-        deps=[members_key(slug), pulled_key("Lead")],
+        deps=[members_key(slug), pulled_key("Lead"), LINKS_KEY],
         group_name=GROUP,
         kinds={"sql"},
         owners=list(pipelines.owners),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from salesforce_pipelines.config.models import TABLE_NAMES, LeadField, Program
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.pull.record_links import survivors
 from salesforce_pipelines.pull.record_states import IS_LIVE
 from salesforce_pipelines.referrals.codes import new_code
 from salesforce_pipelines.referrals.qualification import qualified
@@ -38,10 +39,15 @@ class Enrolment:
 
 @dataclass
 class LinkReport:
-    """Links of a program: all, those that are new or whose counts changed, and the referrals."""
+    """Links of a program: all, those that are new or whose counts changed, and the referrals.
+
+    Attributes:
+        inherited: Codes of merged members, whose referrals count for the survivor.
+    """
 
     links: int = 0
     changed: int = 0
+    inherited: int = 0
     referrals: int = 0
     qualified: int = 0
 
@@ -80,20 +86,29 @@ def enrol(tables: Tables, ledger: Ledger, slug: str, program: Program) -> Enrolm
 
 
 def refresh_links(tables: Tables, ledger: Ledger, slug: str, program: Program) -> LinkReport:
-    """Bring the table of links up to the ledger and the pulled Leads; only changes are written."""
+    """Bring the table of links up to the ledger and the pulled Leads; only changes are written.
+
+    A member's link carries the member's own code; its counts are those of that code and of the
+    codes of all who were merged into it, or were Leads before they became it.
+    """
     report = LinkReport()
     log = links_of(tables, slug)
     with duck.connect() as connection:
         _view_members(connection, tables, ledger, slug, program)
+        _note_holders(connection, program)
         _view_counts(connection, tables, ledger, slug, program)
         connection.execute(
             """
             CREATE TEMP TABLE links AS
             SELECT members.Id AS Id, code, replace($pattern, '{code}', code) AS link,
-                coalesce(referrals, 0) AS referrals,
-                coalesce(qualified_referrals, 0) AS qualified_referrals
+                coalesce(totals.referrals, 0)::BIGINT AS referrals,
+                coalesce(totals.qualified_referrals, 0)::BIGINT AS qualified_referrals
             FROM members JOIN enrolled ON enrolled.record_id = members.Id
-            LEFT JOIN counts USING (code)
+            LEFT JOIN (
+                SELECT Id, sum(referrals) AS referrals,
+                    sum(qualified_referrals) AS qualified_referrals
+                FROM holders JOIN counts USING (code) GROUP BY Id
+            ) AS totals ON totals.Id = members.Id
             """,
             {"pattern": program.link},
         )
@@ -101,6 +116,8 @@ def refresh_links(tables: Tables, ledger: Ledger, slug: str, program: Program) -
             "SELECT count(*), sum(referrals), sum(qualified_referrals) FROM links"
         ).fetchone() or (0, 0, 0)
         report.links, report.referrals, report.qualified = (int(n or 0) for n in totals)
+        inherited = connection.sql("SELECT count(*) FROM holders WHERE record_id <> Id").fetchone()
+        report.inherited = inherited[0] if inherited else 0
         if log.state() is None:
             connection.sql("CREATE TEMP VIEW held AS SELECT * FROM links LIMIT 0")
         else:
@@ -117,7 +134,10 @@ def refresh_links(tables: Tables, ledger: Ledger, slug: str, program: Program) -
 def record_qualifications(
     tables: Tables, ledger: Ledger, slug: str, program: Program, *, run_id: str
 ) -> QualificationReport:
-    """Record every referral that qualifies now, with its evidence, once for ever."""
+    """Record every referral that qualifies now, with its evidence, once for ever.
+
+    A Lead into which one that qualified was merged is the same referral, and not recorded again.
+    """
     report = QualificationReport()
     rule = program.qualification
     if not isinstance(rule, LeadField):
@@ -125,10 +145,13 @@ def record_qualifications(
     with duck.connect() as connection:
         _view_codes(connection, ledger, slug)
         _view_referred(connection, tables, rule)
+        _note_recorded(connection, tables, ledger, slug)
         reader = connection.sql(
             f"""
-            SELECT Id, code, "{rule.field}", SystemModstamp::VARCHAR AS SystemModstamp
-            FROM referred SEMI JOIN enrolled USING (code) ORDER BY Id
+            SELECT Id, code, "{rule.field}", SystemModstamp::VARCHAR AS SystemModstamp,
+                coalesce(survivor_id, Id) IN (SELECT Id FROM recorded) AS is_recorded
+            FROM referred LEFT JOIN (SELECT Id, survivor_id FROM survivors) USING (Id)
+            SEMI JOIN enrolled USING (code) ORDER BY Id
             """
         ).to_arrow_reader(_BATCH)
         for batch in reader:
@@ -143,7 +166,8 @@ def _qualifying(
     batch: pa.RecordBatch, slug: str, rule: LeadField, run_id: str
 ) -> Iterator[qualifications.Qualification]:
     for row in batch.to_pylist():
-        if evidence := qualified(row, rule):
+        evidence = qualified(row, rule)
+        if evidence and not row["is_recorded"]:
             yield qualifications.Qualification(
                 program=slug,
                 referred_object="Lead",
@@ -181,11 +205,15 @@ def _view_members(
     slug: str,
     program: Program,
 ) -> None:
-    """`members`: the records that are members now; `enrolled`: those that have a code."""
+    """`members`: the records that are members now; `enrolled`: those that have a code.
+
+    Beside them `pulled`, every record of their sObject, and `survivors` of merges.
+    """
     _view_codes(connection, ledger, slug)
     sobject = program.member_object()
     pulled = tables.log(f"pulled/{TABLE_NAMES[sobject]}")
     _view(connection, pulled, "pulled")
+    survivors(connection, tables)
     if isinstance(program.members, str):
         alive = IS_LIVE + (" AND NOT IsConverted" if sobject == "Lead" else "")
         connection.execute(f"CREATE TEMP VIEW members AS SELECT Id FROM pulled WHERE {alive}")
@@ -203,6 +231,53 @@ def _view_members(
     connection.execute(
         f"CREATE TEMP TABLE members AS SELECT Id FROM pulled WHERE {IS_LIVE} AND CampaignId = ?",
         [found[0][0]],
+    )
+
+
+def _note_holders(connection: duckdb.DuckDBPyConnection, program: Program) -> None:
+    """`holders`: for each code that was ever given, the member that its referrals count for.
+
+    That is who got it; after a merge or a conversion the record that they are part of now, if
+    that is a member. A campaign drops one of two memberships when their people are merged.
+    """
+    if isinstance(program.members, str):
+        heirs = "SELECT Id, survivor_id AS heir FROM survivors"
+    else:
+        connection.execute(
+            """
+            CREATE TEMP VIEW people AS
+            SELECT pulled.Id, coalesce(survivor_id, ContactId, LeadId) AS person
+            FROM pulled LEFT JOIN survivors ON survivors.Id = coalesce(ContactId, LeadId)
+            """
+        )
+        heirs = """
+            SELECT people.Id, now.Id AS heir FROM people JOIN (
+                SELECT person, min(Id) AS Id FROM people SEMI JOIN members USING (Id) GROUP BY ALL
+            ) AS now USING (person)"""
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE holders AS
+        SELECT code, record_id, members.Id FROM enrolled
+        LEFT JOIN members AS themselves ON themselves.Id = record_id
+        LEFT JOIN ({heirs}) AS heirs ON heirs.Id = record_id
+        JOIN members ON members.Id = coalesce(themselves.Id, heir)
+        """
+    )
+
+
+def _note_recorded(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, ledger: Ledger, slug: str
+) -> None:
+    """`recorded`: the records that Leads which qualified were merged into."""
+    rows = qualifications.qualifications(ledger, slug)
+    _insert(connection, "known", rows, "referred_id VARCHAR")
+    survivors(connection, tables)
+    connection.execute(
+        """
+        CREATE TEMP TABLE recorded AS SELECT DISTINCT survivor_id AS Id
+        FROM known JOIN survivors ON survivors.Id = referred_id
+        WHERE kind = 'merged' AND survivor_id IS NOT NULL
+        """
     )
 
 
