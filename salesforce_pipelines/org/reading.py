@@ -141,7 +141,7 @@ class Reading:
     pages: Generator[Page]
 
     @property
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch]:
         """The rows of every page."""
         with contextlib.closing(self.pages):
             for page in self.pages:

@@ -5,12 +5,14 @@ no incremental pull sees it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from salesforce_pipelines.config.models import Pull
 from salesforce_pipelines.errors import PipelineError
@@ -20,13 +22,10 @@ from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import configured, fields_to_read
+from salesforce_pipelines.pull.held_rows import chunks, compare
 from salesforce_pipelines.pull.pulling import refuse_another_org
-from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog
-
-_MEMORY_MB, _THREADS = 128, 2
-_BATCH = 20_000
 
 
 @dataclass
@@ -117,16 +116,13 @@ def refresh_formulas(
             bulk_threshold=settings.bulk_threshold,
         )
         report.channel = reading.channel
-        memory = duck.memory_for(len(log.schema()), _MEMORY_MB)
-        with duck.connect(memory, _THREADS) as connection:
-            log.duckdb_view(connection, "pulled")
-            report.compared = _land(connection, reading.schema, reading.batches)
-            report.changed = _note_changed(connection, report.fields)
-            if report.changed:
-                rows = _changed_rows(connection, report.fields, log.schema())
+        with closing(reading.batches) as batches:
+            changed = _changed_rows(log, batches, report)
+            first = next(changed, None)
+            if first is not None:
                 # The metadata stays: it says what the last pull read, and how far it came.
                 log.append(
-                    pa.RecordBatchReader.from_batches(log.schema(), rows),
+                    pa.RecordBatchReader.from_batches(log.schema(), chain([first], changed)),
                     known,
                     after_batch=state.batch,
                 )
@@ -144,39 +140,22 @@ def _settled(described: SObjectDescribe, known: dict[str, Any]) -> str:
     return " AND ".join(conditions)
 
 
-def _land(
-    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-) -> int:
-    """`fresh`: the formulas as they are now."""
-    connection.register("batch", schema.empty_table())
-    connection.execute("CREATE TEMP TABLE fresh AS SELECT * FROM batch")
-    landed = 0
-    for batch in batches:
-        connection.register("batch", pa.Table.from_batches([batch]))
-        connection.execute("INSERT INTO fresh SELECT * FROM batch")
-        landed += batch.num_rows
-    connection.unregister("batch")
-    return landed
-
-
-def _note_changed(connection: duckdb.DuckDBPyConnection, fields: Sequence[str]) -> int:
-    """`changed`: the formulas of live records whose values are others than in the table."""
-    names = [duck.quoted(name) for name in fields]
-    differs = " OR ".join(f"fresh.{name} IS DISTINCT FROM pulled.{name}" for name in names)
-    connection.execute(
-        f"CREATE TEMP TABLE changed AS SELECT fresh.* FROM fresh JOIN pulled USING (Id) "
-        f"WHERE pulled.{record_states.COLUMN} = '{record_states.LIVE}' AND ({differs})"
-    )
-    found = connection.sql("SELECT count(*) FROM changed").fetchone()
-    return int(found[0]) if found else 0
-
-
 def _changed_rows(
-    connection: duckdb.DuckDBPyConnection, fields: Sequence[str], schema: pa.Schema
+    log: ChangeLog, batches: Iterator[pa.RecordBatch], report: FormulaReport
 ) -> Iterator[pa.RecordBatch]:
-    columns = ", ".join(
-        f"{'changed' if name in fields else 'pulled'}.{duck.quoted(name)}" for name in schema.names
-    )
-    found = connection.execute(f"SELECT {columns} FROM pulled JOIN changed USING (Id)")
-    for batch in found.to_arrow_reader(_BATCH):
-        yield conformed(batch, schema)
+    """The table's live rows whose formulas are others now, with the new values."""
+    columns = log.schema()
+    for sent in chunks(batches):
+        report.compared += sent.num_rows
+        fresh = conformed(sent, pa.schema([columns.field(name) for name in sent.schema.names]))
+        found = compare(log, fresh, pc.field(record_states.COLUMN) == record_states.LIVE)
+        fresh = fresh.filter(pc.and_not(found.known, found.same))
+        if not fresh.num_rows:
+            continue
+        report.changed += fresh.num_rows
+        held = log.held(fresh.column("Id"), columns.names).select(columns.names).combine_chunks()
+        places = pc.index_in(held["Id"].combine_chunks(), fresh.column("Id"))
+        for field in fresh.schema:
+            at = columns.get_field_index(field.name)
+            held = held.set_column(at, columns.field(at), fresh.column(field.name).take(places))
+        yield from held.to_batches()

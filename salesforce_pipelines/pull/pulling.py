@@ -1,6 +1,6 @@
 """Pulling one sObject into its change log: first in full, then only what changed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,7 @@ from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.slices import Slice, SlicePosition, read_in_slices, resume_in_slices
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
+from salesforce_pipelines.pull.held_rows import chunks, compare
 from salesforce_pipelines.pull.scope import can_be_negated, condition_of, validate
 from salesforce_pipelines.pull.window import Window, next_window
 from salesforce_pipelines.store import duck
@@ -357,54 +358,47 @@ class _Pulling:
     # Landing
 
     def _land(self, staged: StagedBatch, reading: Reading, report: PullReport) -> None:
-        memory = duck.memory_for(len(staged.schema), 256)
-        with duck.connect(memory) as connection, closing(reading.pages) as pages:
-            landing = self._landing(connection, reading.schema, report)
+        with closing(reading.pages) as pages:
+            land = self._landing(staged, reading.schema, report)
             for page in pages:
-                for batch in page.batches:
+                for batch in page.batches if self._state is None else chunks(page.batches):
                     report.read += batch.num_rows
-                    for rows in landing(record_states.with_state(batch)):
-                        staged.write(rows)
+                    land(record_states.with_state(batch))
                     self._progress(report.read, reading.expected_rows)
                 if page.after is not None:
                     self._checkpoint(staged, report, page.after)
                     report.told["job_id"] = page.after.job_id
 
     def _landing(
-        self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema, report: PullReport
-    ) -> Callable[[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """What turns a batch of the reading into the rows that the table takes in."""
-        kept = self._held_columns(report)
+        self, staged: StagedBatch, schema: pa.Schema, report: PullReport
+    ) -> Callable[[pa.RecordBatch], None]:
+        """What takes rows of the reading into the table."""
         if self._state is None:
-            return lambda batch: _all_new(batch, report)
-        columns = list(dict.fromkeys([*schema.names, record_states.COLUMN]))
-        self._log.duckdb_view(connection, "pulled")
-        stored = set(self._log.schema().names)
-        start = report.window.start
-        if start is None:
-            return lambda batch: _with_held(connection, _all_new(batch, report), kept)
-        shown = ", ".join(duck.quoted(name) if name in stored else "NULL" for name in columns)
-        connection.execute(
-            f"CREATE TEMP TABLE held AS SELECT Id, hash({shown}) AS content FROM pulled "
-            "WHERE SystemModstamp >= ?",
-            [start],
-        )
-        known = connection.sql("SELECT Id FROM held").to_arrow_table().column("Id")
-        hashed = ", ".join(duck.quoted(c) for c in columns)
 
-        def only_changed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-            connection.register("batch", pa.Table.from_batches([batch]))
-            # The Ids alone: rows of hundreds of columns take hundreds of megabytes in DuckDB.
-            ids = connection.sql(
-                f"SELECT Id FROM batch WHERE (Id, hash({hashed})) NOT IN (FROM held)"
-            ).to_arrow_table()
-            connection.unregister("batch")
-            fresh = batch.filter(pc.is_in(batch.column("Id"), ids.column("Id").combine_chunks()))
-            report.unchanged += batch.num_rows - fresh.num_rows
-            _count(fresh, known, start, report)
-            yield from _with_held(connection, iter([fresh]), kept)
+            def all_new(rows: pa.RecordBatch) -> None:
+                _count(rows, pa.repeat(pa.scalar(True), rows.num_rows), report)
+                staged.write(rows)
 
-        return only_changed
+            return all_new
+        start, kept = report.window.start, self._held_columns(report)
+        columns = record_states.schema_with_state(schema).names
+        landed = pa.schema([staged.schema.field(name) for name in columns])
+        keep = None if start is None else pc.field("SystemModstamp") >= pa.scalar(start)
+
+        def compared(rows: pa.RecordBatch) -> None:
+            rows = conformed(rows, landed)
+            found = compare(self._log, rows, keep)
+            report.unchanged += _sum(found.same)
+            others = pc.invert(found.same)
+            fresh = rows.filter(others)
+            _count(fresh, _are_new(rows, found.known, start).filter(others), report)
+            if staged.replaces:
+                batches = pc.if_else(found.same, found.batches, None)
+                staged.write(_with_held(self._log, rows, kept), batches)
+            elif fresh.num_rows:
+                staged.write(_with_held(self._log, fresh, kept))
+
+        return compared
 
     def _held_columns(self, report: PullReport) -> list[str]:
         """Columns whose values stay though the org no longer shows them, or shows another type."""
@@ -425,17 +419,19 @@ class _Pulling:
         with duck.connect(duck.memory_for(len(staged.schema), 256)) as connection:
             if condition:
                 self._note_ids(connection, "org")
-            for batch in staged.unseen():
+            for rows, batches in staged.unseen():
                 if record_states.COLUMN not in (self._table or pa.schema([])).names:
-                    batch = _stated(batch)
-                left = self._in_the_org(connection, batch) if condition else None
-                if left is not None:
-                    outside = batch.filter(left)
-                    report.left_scope += _others(outside, "out_of_scope")
-                    staged.keep(record_states.out_of_scope(outside))
-                    batch = batch.filter(pc.invert(left))
-                report.purged += _others(batch, "purged", "merged")
-                staged.keep(record_states.purged(batch))
+                    rows = _stated(rows)
+                here = pa.repeat(pa.scalar(False), rows.num_rows)
+                if condition:
+                    here = self._in_the_org(connection, rows)
+                    left = rows.filter(here)
+                    report.left_scope += _others(left, "out_of_scope")
+                    _keep(staged, left, record_states.out_of_scope(left), batches.filter(here))
+                gone = pc.invert(here)
+                lost = rows.filter(gone)
+                report.purged += _others(lost, "purged", "merged")
+                _keep(staged, lost, record_states.purged(lost), batches.filter(gone))
 
     def _note_ids(self, connection: duckdb.DuckDBPyConnection, name: str, where: str = "") -> None:
         """A table of the Ids that the org has."""
@@ -516,46 +512,44 @@ def _both(first: str, second: str) -> str:
     return f"({first}) AND {second}" if first and second else first or second
 
 
-def _all_new(batch: pa.RecordBatch, report: PullReport) -> Iterator[pa.RecordBatch]:
-    states = batch.column(record_states.COLUMN)
-    report.deleted += _sum(pc.equal(states, "deleted"))
-    report.merged += _sum(pc.equal(states, "merged"))
-    report.added += _sum(pc.equal(states, record_states.LIVE))
-    yield batch
-
-
-def _count(
-    rows: pa.RecordBatch, held: pa.ChunkedArray, start: datetime, report: PullReport
-) -> None:
-    """Rows created within the window and not held before are added; others changed or deleted."""
-    new = pc.invert(pc.is_in(rows.column("Id"), held))
-    if "CreatedDate" in rows.schema.names:
+def _are_new(rows: pa.RecordBatch, known: pa.Array, start: datetime | None) -> pa.Array:
+    """Whether rows were never in the table; what it held before the window was not looked at."""
+    new = pc.invert(known)
+    if start is not None and "CreatedDate" in rows.schema.names:
         new = pc.and_(new, pc.greater_equal(rows.column("CreatedDate"), pa.scalar(start)))
+    return new
+
+
+def _count(rows: pa.RecordBatch, new: pa.Array, report: PullReport) -> None:
     states = rows.column(record_states.COLUMN)
     live = pc.equal(states, record_states.LIVE)
     report.deleted += _sum(pc.equal(states, "deleted"))
     report.merged += _sum(pc.equal(states, "merged"))
     report.added += _sum(pc.and_(live, new))
-    report.changed += _sum(pc.and_not(live, new))
+    changed = pc.and_not(live, new)
+    report.changed += _sum(changed)
     if "IsConverted" in rows.schema.names:
-        report.converted += _sum(pc.and_(live, pc.fill_null(rows.column("IsConverted"), False)))
+        converted = pc.fill_null(rows.column("IsConverted"), False)
+        report.converted += _sum(pc.and_(changed, converted))
 
 
-def _with_held(
-    connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch], kept: list[str]
-) -> Iterator[pa.RecordBatch]:
+def _with_held(log: ChangeLog, rows: pa.RecordBatch, kept: list[str]) -> pa.RecordBatch:
     """Rows with the values that the table holds of columns that the org no longer shows."""
     if not kept:
-        yield from batches
-        return
-    names = ", ".join(f"pulled.{duck.quoted(name)}" for name in kept)
-    for batch in batches:
-        connection.register("landed", pa.Table.from_batches([batch]))
-        joined = connection.sql(
-            f"SELECT landed.*, {names} FROM landed LEFT JOIN pulled USING (Id)"
-        ).to_arrow_table()
-        connection.unregister("landed")
-        yield from joined.to_batches()
+        return rows
+    held = log.held(rows.column("Id"), ["Id", *kept]).combine_chunks()
+    places = pc.index_in(rows.column("Id"), held["Id"].combine_chunks())
+    for name in kept:
+        rows = rows.append_column(held.field(name), held[name].combine_chunks().take(places))
+    return rows
+
+
+def _keep(
+    staged: StagedBatch, before: pa.RecordBatch, after: pa.RecordBatch, batches: pa.Int64Array
+) -> None:
+    """Keep rows that a full reading did not bring; those whose state was so count as unchanged."""
+    states = [rows.column(record_states.COLUMN) for rows in (before, after)]
+    staged.write(after, pc.if_else(pc.equal(*states), batches, None))
 
 
 def _stated(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -15,14 +15,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-from salesforce_pipelines.errors import PipelineError
-from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.columns import BATCH, CHANGE, sliced
 
-ROW_GROUP_ROWS = 100_000
+ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 64 * 2**20
 FILE_BYTES = 128 * 2**20
-_KEYS_AT_ONCE = 100_000
 
 
 @dataclass
@@ -49,56 +46,6 @@ class DataFile:
         }
         now = int(time.time() * 1000)
         return AddAction(self.path, self.size, {}, now, data_change, json.dumps(stats))
-
-
-class WrittenKeys:
-    """The keys of one batch in the order written; finds repeated and missing ones out of core."""
-
-    def __init__(self, key: str, key_type: pa.DataType) -> None:
-        self._key = key
-        self._connection = duck.connect(memory_limit="64MB", threads=1)
-        self._connection.execute("SET preserve_insertion_order = true")
-        empty = pa.table({"key": pa.array([], key_type)})
-        self._connection.register("keys", empty)
-        self._connection.execute("CREATE TABLE written AS SELECT key FROM keys")
-
-    def add(self, keys: pa.Array) -> None:
-        """Note the keys of the next rows."""
-        self._connection.register("keys", pa.table({"key": keys}))
-        self._connection.execute("INSERT INTO written SELECT key FROM keys")
-
-    def repeated(self) -> pa.Array:
-        """The numbers, from 0 in the order written, of the rows that a later row replaces."""
-        count = self._connection.sql("SELECT count(*) FROM written").fetchone()
-        # Part by part, so that memory does not grow with the keys.
-        parts = 1 + (count[0] if count else 0) // _KEYS_AT_ONCE
-        found = [
-            self._connection.sql(
-                f"""
-                WITH part AS (SELECT rowid AS number, key FROM written
-                              WHERE hash(key) % {parts} = {part}),
-                repeated AS (
-                    SELECT key, max(number) AS newest FROM part GROUP BY key HAVING count(*) > 1
-                )
-                SELECT number FROM part JOIN repeated USING (key) WHERE number < newest
-                """
-            ).to_arrow_table()
-            for part in range(parts)
-        ]
-        return pa.concat_tables(found)["number"].combine_chunks()
-
-    def missing(self, known: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """Those of the known rows whose key was not written."""
-        self._connection.register("known", known)
-        key = duck.quoted(self._key)
-        reader = self._connection.execute(
-            f"SELECT known.* FROM known ANTI JOIN written ON known.{key} = written.key"
-        ).to_arrow_reader(ROW_GROUP_ROWS)
-        yield from reader
-
-    def close(self) -> None:
-        """Free the memory and the spilled files."""
-        self._connection.close()
 
 
 class BatchWriter:
@@ -153,6 +100,17 @@ class BatchWriter:
         self._finish_file()
         self._created.clear()
         return list(self._finished)
+
+    def column(self, name: str) -> pa.RecordBatchReader:
+        """What was written of one column, in the order written."""
+        self._finish_file()
+        schema = pa.schema([self._schema.field(name)])
+        return pa.RecordBatchReader.from_batches(schema, self._column(name, list(self._finished)))
+
+    def _column(self, name: str, files: Sequence[DataFile]) -> Iterator[pa.RecordBatch]:
+        for file in files:
+            with self._filesystem.open_input_file(file.path) as source:
+                yield from pq.ParquetFile(source).iter_batches(columns=[name])
 
     def drop_rows(self, numbers: pa.Array) -> None:
         """Take back rows, numbered from 0 in the order written."""
@@ -244,18 +202,3 @@ class _OpenFile:
             self._writer.close()
         with suppress(OSError):
             self._sink.close()
-
-
-def keys_of(table: str, batch: pa.RecordBatch, key: str) -> pa.Array:
-    """The key column of a batch.
-
-    Raises:
-        PipelineError: a row has no key.
-    """
-    keys = batch.column(key)
-    if keys.null_count:
-        raise PipelineError(
-            f"Table {table}: {keys.null_count} row(s) have no {key}. Every row needs its key; "
-            "leave such rows out or correct their source."
-        )
-    return keys

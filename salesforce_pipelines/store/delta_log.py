@@ -97,6 +97,14 @@ class OpenedVersion:
     snapshot: Snapshot
 
 
+@dataclass(frozen=True)
+class _Newest:
+    """What was opened last, and the file of its commit: opening anew costs as much as a query."""
+
+    opened: OpenedVersion
+    commit: pafs.FileInfo
+
+
 class DeltaLog:
     """The place of one change log: a folder or an object-store prefix."""
 
@@ -107,9 +115,31 @@ class DeltaLog:
         self._uri = f"{root}/{name}"
         self._is_local = "://" not in root
         self._storage_options = dict(storage_options)
+        self._newest: _Newest | None = None
 
     def open(self, version: int | None = None) -> OpenedVersion | None:
         """A version, the newest by default; None when the table does not exist yet."""
+        if version is not None:
+            return self._open(version)
+        if self._newest is None or self._is_outdated(self._newest):
+            opened = self._open(None)
+            if opened is None:
+                return None
+            self._newest = _Newest(opened, self._commits(opened.snapshot.version)[0])
+        return self._newest.opened
+
+    def _is_outdated(self, newest: _Newest) -> bool:
+        known = newest.commit
+        commit, following = self._commits(newest.opened.snapshot.version)
+        same = (commit.size, commit.mtime_ns) == (known.size, known.mtime_ns)
+        return not same or following.type != pafs.FileType.NotFound
+
+    def _commits(self, version: int) -> list[pafs.FileInfo]:
+        """The commit of a version, and the one after it."""
+        names = [f"_delta_log/{number:020}.json" for number in (version, version + 1)]
+        return list(self._filesystem().get_file_info(names))
+
+    def _open(self, version: int | None) -> OpenedVersion | None:
         try:
             table = DeltaTable(self._uri, version, self._storage_options)
         except TableNotFoundError:

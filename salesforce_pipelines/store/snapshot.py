@@ -10,6 +10,8 @@ say which.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +38,7 @@ class StoredFile:
     first_batch: int
     last_batch: int
     in_base: bool
+    has_deletions: bool
 
 
 class Snapshot:
@@ -68,6 +71,11 @@ class Snapshot:
         """The files of what came after the base, oldest first."""
         return [file for file in self.files if not file.in_base]
 
+    @property
+    def has_deletions(self) -> bool:
+        """Whether a row says that its key was deleted."""
+        return any(file.has_deletions for file in self.files)
+
     def projected(self, columns: Sequence[str] | None) -> pa.Schema:
         """The schema of these columns, all by default.
 
@@ -94,6 +102,13 @@ class Snapshot:
 
     def heads(self, after: int = 0) -> pa.Table:
         """Key and ``_batch`` of the newest later row of each key, of batches after this one."""
+        return self._all_heads if after == 0 else self._heads(after)
+
+    @cached_property
+    def _all_heads(self) -> pa.Table:
+        return self._heads(0)
+
+    def _heads(self, after: int) -> pa.Table:
         files = [file for file in self.change_files if file.last_batch > after]
         rows = self.dataset(files).to_table(
             columns=[self._key, BATCH], filter=pc.field(BATCH) > after
@@ -103,7 +118,14 @@ class Snapshot:
 
     def base(self, after: int = 0) -> ds.Dataset:
         """The files of the base that have rows of batches after this one."""
+        if not after:
+            return self._whole_base
         return self.dataset([file for file in self.base_files if file.last_batch > after])
+
+    @cached_property
+    def _whole_base(self) -> ds.Dataset:
+        # It remembers the statistics of its files.
+        return self.dataset(self.base_files)
 
     def in_force(self, heads: pa.Table, after: int = 0) -> pc.Expression:
         """Which rows of the base no later row replaces, of batches after this one."""
@@ -138,6 +160,22 @@ class Snapshot:
         live = self.in_force(heads) & (pc.field(CHANGE) == BASE)
         yield from self.scan(self.base(), schema.names, live)
         yield from self.newest_later(heads, schema.names, pc.field(CHANGE) == UPSERT)
+
+    def held(
+        self, keys: pa.Array, columns: Sequence[str], keep: pc.Expression | None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of the current view that have one of these keys and fit a condition."""
+        if not len(keys):
+            return
+        key, bounds = pc.field(self._key), pc.min_max(keys)
+        # Not `isin`: it would be looked through for the statistics of every file.
+        near = (key >= bounds["min"]) & (key <= bounds["max"])
+        wanted = near if keep is None else near & keep
+        heads = self.heads().filter(near)
+        base = self.in_force(heads) & (pc.field(CHANGE) == BASE) & wanted
+        later = self.newest_later(heads, columns, (pc.field(CHANGE) == UPSERT) & wanted)
+        for rows in chain(self.scan(self.base(), columns, base), later):
+            yield rows.filter(pc.is_in(rows.column(self._key), keys))
 
     def count(self) -> int:
         """The number of rows of the current view."""
@@ -184,6 +222,7 @@ class Snapshot:
                     schema=dataset.schema, columns=list(columns), filter=keep, batch_size=SCAN_ROWS
                 )
                 yield from (batch for batch in batches if batch.num_rows)
+                pa.default_memory_pool().release_unused()
 
     def check_complete(self) -> None:
         """Make sure that no file was vacuumed away.
@@ -201,12 +240,18 @@ class Snapshot:
     def dataset(self, files: Sequence[StoredFile]) -> ds.FileSystemDataset:
         """These files, with the internal columns."""
         fragments = [self._format.make_fragment(file.path, self._filesystem) for file in files]
-        return ds.FileSystemDataset(
-            fragments, with_internal(self.schema), self._format, self._filesystem
-        )
+        return _Unhurried(fragments, with_internal(self.schema), self._format, self._filesystem)
 
     def _stored_names(self) -> list[str]:
         return [BATCH, CHANGE, *self.schema.names]
+
+
+class _Unhurried(ds.FileSystemDataset):  # type: ignore[misc]  # pyarrow ships no types
+    """Files that a scan (DuckDB's too) reads hardly ahead: by default it fills a gigabyte."""
+
+    def scanner(self, **options: Any) -> ds.Scanner:
+        ahead = {"batch_readahead": 1, "fragment_readahead": 1, "batch_size": SCAN_ROWS}
+        return super().scanner(**(ahead | options))
 
 
 def _outward(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -240,4 +285,5 @@ def _stored_file(name: str, action: dict[str, object]) -> StoredFile:
         first_batch=int(str(action[f"min.{BATCH}"])),
         last_batch=int(str(action[f"max.{BATCH}"])),
         in_base=in_base,
+        has_deletions=bool(bounds & {REMOVED, DELETE}),
     )

@@ -8,20 +8,19 @@ commit makes rows visible.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from salesforce_pipelines.store.batch_writer import DataFile
 
 # Names that begin with an underscore are no data files to Delta, and vacuum leaves them.
 _JOURNAL = "_staged.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Staged:
         after_batch: The newest batch of the table when it was begun; 0 for none.
         schema: Of the rows, without the internal columns.
         files: Complete, with the internal columns.
+        kept: How many of their rows are as they were in the table.
         metadata: What the caller noted at the last checkpoint.
     """
 
@@ -40,6 +40,7 @@ class Staged:
     after_batch: int
     schema: pa.Schema
     files: list[DataFile]
+    kept: int
     metadata: dict[str, Any]
 
     @property
@@ -68,6 +69,7 @@ class Journal:
             kept["after_batch"],
             pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept["schema"]))),
             [DataFile(**file) for file in kept["files"]],
+            kept["kept"],
             kept["metadata"],
         )
 
@@ -79,6 +81,7 @@ class Journal:
             "after_batch": staged.after_batch,
             "schema": base64.b64encode(staged.schema.serialize().to_pybytes()).decode(),
             "files": [asdict(file) for file in staged.files],
+            "kept": staged.kept,
             "metadata": staged.metadata,
         }
         with self._filesystem.open_output_stream(f"{_JOURNAL}.new") as sink:
@@ -110,13 +113,6 @@ class Journal:
         infos = self._filesystem.get_file_info([file.path for file in staged.files])
         sizes = [None if info.type == pafs.FileType.NotFound else info.size for info in infos]
         return sizes == [file.size for file in staged.files]
-
-    def keys(self, staged: Staged, key: str) -> Iterator[pa.Array]:
-        """The keys of the staged rows, in the order written."""
-        for file in staged.files:
-            with self._filesystem.open_input_file(file.path) as source:
-                for batch in pq.ParquetFile(source).iter_batches(columns=[key]):
-                    yield batch.column(key)
 
 
 def noted(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.store import duck
-from salesforce_pipelines.store.batch_writer import BatchWriter, WrittenKeys, keys_of
+from salesforce_pipelines.store.batch_writer import BatchWriter
 from salesforce_pipelines.store.columns import (
     BATCH,
     CHANGE,
@@ -53,6 +53,7 @@ from salesforce_pipelines.store.snapshot import (
     Snapshot,
 )
 from salesforce_pipelines.store.staging import Journal, Staged, noted
+from salesforce_pipelines.store.written_keys import WrittenKeys, keys_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.=-]*(/[A-Za-z0-9][\w.=-]*)*", re.ASCII)
 _FOLD_SHARE = 0.2
@@ -147,6 +148,25 @@ class ChangeLog:
         schema = snapshot.changed_schema(columns)
         return pa.RecordBatchReader.from_batches(schema, snapshot.changed_since(batch, columns))
 
+    def held(
+        self, keys: pa.Array, columns: Sequence[str], keep: pc.Expression | None = None
+    ) -> pa.Table:
+        """The rows of the current view that have one of these keys, with ``_batch`` at the end.
+
+        Args:
+            keys: the closer together they are, the less has to be read.
+            columns: of the table; the key among them.
+            keep: a further condition on columns of the table.
+
+        Raises:
+            PipelineError: the table was never written or lacks a column.
+        """
+        snapshot = self._readable()
+        schema = pa.schema(
+            [*snapshot.projected(columns), with_internal(pa.schema([])).field(BATCH)]
+        )
+        return pa.Table.from_batches(snapshot.held(keys, schema.names, keep), schema)
+
     def as_of(self, version: int) -> "ChangeLog":
         """The table as it was at a version, to read only; kept for seven days.
 
@@ -178,7 +198,8 @@ class ChangeLog:
         Raises:
             PipelineError: the table was never written or lacks a column.
         """
-        _register_view(connection, self._readable(), self.key, view, columns)
+        snapshot = self._readable()
+        _register_view(connection, snapshot, self.key, view, snapshot.projected(columns).names)
 
     def replace(
         self,
@@ -205,7 +226,8 @@ class ChangeLog:
         opened = self._writable(after_batch)
         schema = stored_schema(self.name, rows.schema, self.key)
         batch = opened.state.batch + 1 if opened else 1
-        with self._delta.writer(schema) as writer, closing(self._written_keys(schema)) as keys:
+        with self._delta.writer(schema) as writer:
+            keys = self._written_keys(writer)
             upserted = self._write_rows(writer, keys, rows, schema, batch, BASE)
             upserted -= _drop_repeated(writer, keys)
             deleted = self._write_missing(writer, keys, schema, batch, opened) if opened else 0
@@ -242,7 +264,8 @@ class ChangeLog:
         schema = self._grown_schema(opened, rows)
         batch = opened.state.batch + 1 if opened else 1
         upsert, delete = (UPSERT, DELETE) if opened and opened.snapshot.files else (BASE, REMOVED)
-        with self._delta.writer(schema) as writer, closing(self._written_keys(schema)) as keys:
+        with self._delta.writer(schema) as writer:
+            keys = self._written_keys(writer)
             upserted = self._write_rows(writer, keys, rows, schema, batch, upsert)
             gone = self._deleted_rows(schema, deleted_keys)
             deleted = self._write_rows(writer, keys, gone, schema, batch, delete)
@@ -275,7 +298,7 @@ class ChangeLog:
         journal = self._delta.journal()
         newest = opened.state.batch if opened else 0
         journal.give_up(newest)
-        return StagedBatch(self, opened, journal, Staged(replaces, newest, stored, [], {}))
+        return StagedBatch(self, opened, journal, Staged(replaces, newest, stored, [], 0, {}))
 
     def staged(self) -> "StagedBatch | None":
         """The batch that an interrupted process left, to go on with; None if there is none.
@@ -435,7 +458,7 @@ class ChangeLog:
         self, snapshot: Snapshot, schema: pa.Schema, where: str
     ) -> Iterator[pa.RecordBatch]:
         connection = duck.connect()
-        _register_view(connection, snapshot, self.key, "current_view", None)
+        _register_view(connection, snapshot, self.key, "current_view", snapshot.schema.names)
         names = ", ".join(duck.quoted(name) for name in schema.names)
         try:
             found = connection.execute(f"SELECT {names} FROM current_view WHERE ({where})")
@@ -445,8 +468,8 @@ class ChangeLog:
             ) from error
         return _streamed(connection, found.to_arrow_reader(SCAN_ROWS), schema)
 
-    def _written_keys(self, schema: pa.Schema) -> WrittenKeys:
-        return WrittenKeys(self.key, schema.field(self.key).type)
+    def _written_keys(self, writer: BatchWriter, earlier: int = 0) -> WrittenKeys:
+        return WrittenKeys(self.key, lambda: writer.column(self.key), earlier)
 
 
 class StagedBatch:
@@ -465,12 +488,10 @@ class StagedBatch:
         self._staged = staged
         self._batch = staged.after_batch + 1
         self._writer = log._delta.writer(staged.schema, staged.files)
-        self._keys = log._written_keys(staged.schema)
-        self._late_keys: list[pa.Array] = []
-        self._written = 0
-        for keys in journal.keys(staged, log.key):
-            self._keys.add(keys)
-            self._written += len(keys)
+        self._keys = log._written_keys(self._writer, staged.rows)
+        self._written = staged.rows
+        self._kept = staged.kept
+        self._lacks_none = False
 
     def __enter__(self) -> Self:
         self._writer.__enter__()
@@ -482,7 +503,6 @@ class StagedBatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._keys.close()
         self._writer.__exit__(kind, error, trace)
 
     @property
@@ -500,20 +520,34 @@ class StagedBatch:
         """Whether the rows become a new base."""
         return self._staged.replaces
 
-    def write(self, rows: pa.RecordBatch) -> None:
+    def write(self, rows: pa.RecordBatch, batches: pa.Int64Array | None = None) -> None:
         """Add rows; of a key that comes twice the last row wins.
+
+        Args:
+            rows: to add.
+            batches: of a batch that replaces what is there: the batch that brought the same row
+                before, which it then still counts as changed by; null for a row that is new.
 
         Raises:
             PipelineError: a row has no key.
         """
         plain = conformed(rows, self._staged.schema)
         self._keys.add(keys_of(self._log.name, plain, self._log.key))
-        self._stamp(plain)
+        if self.replaces or self._opened is None or not self._opened.snapshot.files:
+            change = BASE
+        else:
+            change = UPSERT
+        numbers = pa.repeat(pa.scalar(self._batch), rows.num_rows)
+        if batches is not None:
+            numbers = pc.coalesce(batches, numbers)
+            self._kept += pc.sum(pc.not_equal(numbers, self._batch)).as_py() or 0
+        self._writer.write(_stamped(plain, numbers, change))
+        self._written += plain.num_rows
 
-    def unseen(self) -> Iterator[pa.RecordBatch]:
-        """The rows of the current view whose key was not written, with the new columns.
+    def unseen(self) -> Iterator[tuple[pa.RecordBatch, pa.Int64Array]]:
+        """The rows of the current view whose key was not written so far, with the new columns.
 
-        Give them back by `keep`, not by `write`, while they are being read.
+        Each with the batch that brought it.
         """
         if self._opened is None:
             return
@@ -521,27 +555,25 @@ class StagedBatch:
         keys = pa.RecordBatchReader.from_batches(snapshot.projected([key]), snapshot.current([key]))
         missing = pa.Table.from_batches(self._keys.missing(keys), snapshot.projected([key]))
         if not missing.num_rows:
+            self._lacks_none = True
             return
         columns = ", ".join(_stored_as(field, snapshot.schema) for field in schema)
         with closing(duck.connect(duck.memory_for(len(schema), 256))) as connection:
-            _register_view(connection, snapshot, key, "held", None)
+            _register_view(connection, snapshot, key, "held", [*snapshot.schema.names, BATCH])
             connection.register("missing", missing)
             found = connection.execute(
-                f"SELECT {columns} FROM held SEMI JOIN missing USING ({duck.quoted(key)})"
+                f"SELECT {columns}, {BATCH} FROM held SEMI JOIN missing USING ({duck.quoted(key)})"
             )
             for rows in found.to_arrow_reader(SCAN_ROWS):
-                yield conformed(rows, schema)
-
-    def keep(self, rows: pa.RecordBatch) -> None:
-        """Add rows that `unseen` gave, changed or not."""
-        plain = conformed(rows, self._staged.schema)
-        self._late_keys.append(keys_of(self._log.name, plain, self._log.key))
-        self._stamp(plain)
+                yield conformed(rows, schema), rows.column(BATCH)
 
     def checkpoint(self, metadata: Mapping[str, Any]) -> None:
         """Make what was written so far outlive this process, together with the caller's notes."""
         self._staged = replace(
-            self._staged, files=self._writer.checkpoint(), metadata=noted(metadata)
+            self._staged,
+            files=self._writer.checkpoint(),
+            kept=self._kept,
+            metadata=noted(metadata),
         )
         self._journal.write(self._staged)
 
@@ -552,11 +584,10 @@ class StagedBatch:
             ConcurrentWriteError: somebody else wrote meanwhile; the batch is given up.
         """
         log, opened, schema = self._log, self._opened, self._staged.schema
-        for keys in self._late_keys:
-            self._keys.add(keys)
-        upserted = self._written - _drop_repeated(self._writer, self._keys)
+        repeated = _drop_repeated(self._writer, self._keys)
+        upserted = self._written - self._kept - repeated
         deleted = 0
-        if self.replaces and opened is not None:
+        if self.replaces and opened is not None and self._may_lack(opened):
             deleted = log._write_missing(self._writer, self._keys, schema, self._batch, opened)
         files = self._writer.finish()
         state = State.new(self._batch, metadata, upserted, deleted)
@@ -564,18 +595,13 @@ class StagedBatch:
         self._journal.forget()
         return done.state if self.replaces else log._folded_if_outgrown(done).state
 
+    def _may_lack(self, opened: OpenedVersion) -> bool:
+        """Whether keys of the opened version may be missing among those written."""
+        return not self._lacks_none or opened.snapshot.has_deletions
+
     def discard(self) -> None:
         """Give the batch up, with what was written before the last checkpoint."""
         self._journal.give_up(self._staged.after_batch)
-
-    def _stamp(self, rows: pa.RecordBatch) -> None:
-        if self.replaces or self._opened is None or not self._opened.snapshot.files:
-            change = BASE
-        else:
-            change = UPSERT
-        numbers = pa.repeat(pa.scalar(self._batch), rows.num_rows)
-        self._writer.write(_stamped(rows, numbers, change))
-        self._written += rows.num_rows
 
 
 def _stored_as(field: pa.Field, stored: pa.Schema) -> str:
@@ -593,9 +619,9 @@ def _register_view(
     snapshot: Snapshot,
     key: str,
     view: str,
-    columns: Sequence[str] | None,
+    columns: Sequence[str],
 ) -> None:
-    names = ", ".join(duck.quoted(name) for name in snapshot.projected(columns).names)
+    names = ", ".join(duck.quoted(name) for name in columns)
     heads = snapshot.heads()
     live = snapshot.in_force(heads) & (pc.field(CHANGE) == BASE)
     connection.register(f"{view}__base", snapshot.base().filter(live))

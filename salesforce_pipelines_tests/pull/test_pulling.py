@@ -58,6 +58,37 @@ def test_a_full_pull_equals_the_org_field_by_field(
     assert held(project, columns) == org
 
 
+@pytest.mark.parametrize("threshold", [10_000, 1], ids=["REST", "Bulk API 2.0"])
+def test_a_full_pull_over_the_table_counts_only_what_is_other(
+    start: Start, shipped: dict[str, Any], threshold: int
+) -> None:
+    project = start(pull={**shipped["pull"], "bulk_threshold": threshold})
+    columns = ["Id", "Department", "IsDeleted", "record_state"]
+    first = pull_contacts(project)
+    log = project.tables.log("pulled/contacts")
+    wanted = Wanted("Contact", project.pipelines.fields_of("Contact"), full=True)
+    ids = [row["Id"] for row in project.query("SELECT Id FROM Contact WHERE IsDeleted = false")]
+    project.edit("Contact", ids[0], Department="Moved")
+    created = project.org.request(
+        "POST", f"{project.org.base_path}/sobjects/Contact", json={"LastName": "New"}
+    ).json()["id"]
+    before = log.state()
+    assert before is not None
+    report = pull(project.org, log, wanted, project.pipelines.pull)
+    assert (report.full, report.added, report.changed) == (True, 1, 1)
+    assert (report.deleted, report.merged, report.unchanged) == (0, 0, first.read - 1)
+    others = log.changed_since(before.batch, ["Id"]).read_all()["Id"].to_pylist()
+    assert sorted(others) == sorted([ids[0], created])
+    state = log.state()
+    assert state is not None
+    assert (state.upserted, state.deleted) == (2, 0)
+    again = pull(project.org, log, wanted, project.pipelines.pull)
+    assert (again.landed, again.unchanged) == (0, first.read + 1)
+    assert not log.changed_since(state.batch, ["Id"]).read_all().num_rows
+    org = in_org(project, columns[:3])
+    assert {key: dict(list(row.items())[:3]) for key, row in held(project, columns).items()} == org
+
+
 def test_an_incremental_pull_takes_what_changed_and_nothing_else(project: Project) -> None:
     columns = ["Id", "Department", "IsDeleted", "SystemModstamp"]
     pull_contacts(project)

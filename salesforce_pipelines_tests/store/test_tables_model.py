@@ -43,6 +43,18 @@ class Model:
                 new[key] = (None, batch if row is None else self.batch)
         self.rows, self.columns = new, columns
 
+    def kept_batch(self, row: dict[str, Any], columns: list[str]) -> int | None:
+        """The batch that brought a row of just this content."""
+        known, batch = self.rows.get(row["Id"], (None, 0))
+        cells = [(known or {}).get(name) == row.get(name) for name in {*columns, *self.columns}]
+        return batch if known is not None and all(cells) else None
+
+    def refresh(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
+        kept = {row["Id"]: self.kept_batch(row, columns) for row in rows}
+        self.replace(rows, columns)
+        for key, batch in kept.items():
+            self.rows[key] = (self.rows[key][0], batch or self.batch)
+
     def append(self, rows: list[dict[str, Any]], columns: list[str], deleted: list[str]) -> None:
         self.batch += 1
         self.columns = self.columns + [name for name in columns if name not in self.columns]
@@ -78,6 +90,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("replace"), batches(), st.just([])),
     st.tuples(st.just("append"), batches(), st.lists(KEYS, max_size=4)),
     st.tuples(st.just("append"), batches(), st.lists(KEYS, max_size=4)),
+    st.tuples(st.just("refresh"), batches(), st.just([])),
     st.tuples(st.just("compact"), st.none(), st.none()),
 )
 
@@ -101,6 +114,14 @@ def check(log: ChangeLog, model: Model) -> None:
     assert set(log.schema().names) == {"Id", *model.columns}
     assert by_key(log.current()) == model.current()
     assert log.count() == len(model.current())
+    every = [f"k{number}" for number in range(8)]
+    for keys in (every, every[2:4], every[7:0:-3], []):
+        held = log.held(pa.array(keys, pa.string()), log.schema().names)
+        assert by_key(iter(held.to_batches())) == {
+            key: row | {"_batch": model.rows[key][1]}
+            for key, row in model.current().items()
+            if key in keys
+        }
     for batch in range(model.batch + 2):
         assert by_key(log.changed_since(batch)) == model.changed_since(batch)
 
@@ -123,6 +144,20 @@ def apply(log: ChangeLog, model: Model, operation: tuple[str, Any, Any]) -> None
     if kind == "replace":
         state = log.replace(reader(rows, columns), metadata)
         model.replace(rows, columns)
+    elif kind == "refresh":
+        # As a full pull writes: of a key that comes twice the rows have one content.
+        rows = list({row["Id"]: row for row in rows}.values())
+        found = reader(rows, columns)
+        with log.stage(found.schema, replaces=True) as staged:
+            for page in found:
+                kept = [model.kept_batch(row, columns) for row in page.to_pylist()]
+                staged.write(page, pa.array(kept, pa.int64()))
+            state = staged.commit(metadata)
+        unchanged = sum(model.kept_batch(row, columns) is not None for row in rows)
+        model.refresh(rows, columns)
+        assert (state.batch, state.metadata) == (model.batch, metadata)
+        assert state.upserted == len(rows) - unchanged
+        return
     else:
         gone = pa.array(deleted, pa.string())
         state = log.append(reader(rows, columns), metadata, deleted_keys=gone)
