@@ -214,6 +214,7 @@ class Pull(Model):
     )
     job_timeout: Duration = Field(
         "3h",
+        ge=timedelta(minutes=1),
         validate_default=True,
         description="How long a Bulk job is waited for. A query job that takes longer is aborted; "
         "an ingest job of a push is not, for a part of it may be written.",

@@ -173,6 +173,11 @@ class DeltaLog:
             waiting = state
         yield waiting
 
+    def existing(self, paths: Sequence[str]) -> list[str]:
+        """Those of the files that are there."""
+        infos = self._filesystem().get_file_info(list(paths))
+        return [info.path for info in infos if info.type != pafs.FileType.NotFound]
+
     def writer(self, schema: pa.Schema, finished: Sequence[DataFile] = ()) -> BatchWriter:
         """A writer of data files for a commit to come, for rows of this schema."""
         if self._is_local:

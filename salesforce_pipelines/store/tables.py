@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -339,13 +340,16 @@ class ChangeLog:
         opened = self._writable()
         if opened is None:
             return 0
-        deleted = opened.table.vacuum(
+        vacuum = partial(
+            opened.table.vacuum,
             retention_hours=24 * keep_days,
-            dry_run=False,
             enforce_retention_duration=False,
             full=True,
-            commit_properties=opened.state.commit_properties(),
         )
+        # Delta also tells of files that an earlier vacuum deleted.
+        deleted = self._delta.existing(vacuum(dry_run=True))
+        if deleted:
+            vacuum(dry_run=False, commit_properties=opened.state.commit_properties())
         return len(deleted)
 
     def _readable(self) -> Snapshot:

@@ -215,6 +215,8 @@ def test_vacuum_ends_the_time_travel(log: ChangeLog, monkeypatch: pytest.MonkeyP
     assert log.vacuum(keep_days=9) == 0
     assert listed(log.as_of(first.version).current()) == [{"Id": "1", "n": 1}]
     assert log.vacuum() == 2
+    version = log.state()
+    assert (log.vacuum(), log.state()) == (0, version), "there is nothing left to delete"
     with pytest.raises(PipelineError, match="Version 0 of table pulled/contacts was vacuumed"):
         log.as_of(first.version)
     assert listed(log.current()) == [{"Id": "1", "n": 2}]
