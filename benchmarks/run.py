@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import typer
 from rich.console import Console
@@ -52,7 +53,7 @@ def _installation(contacts: int, leads: int, *, people: bool = True) -> Iterator
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copy(REPOSITORY / "pipelines.yaml", home / "pipelines.yaml")
-        os.environ["SALESFORCE_PIPELINES_CONFIG"] = str(home / "pipelines.yaml")
+        configuration = str(home / "pipelines.yaml")
         if people:
             file = load(home / "pipelines.yaml").enrichment.provider.path
             file.parent.mkdir(parents=True)
@@ -62,6 +63,7 @@ def _installation(contacts: int, leads: int, *, people: bool = True) -> Iterator
                 home / "org", contacts=contacts, leads=leads, seed=1, startup_timeout=900
             ) as org,
             reached(org),
+            patch.dict(os.environ, SALESFORCE_PIPELINES_CONFIG=configuration),
         ):
             yield
 
