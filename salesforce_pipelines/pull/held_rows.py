@@ -64,6 +64,17 @@ def chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from _joined(waiting)
 
 
+def with_held(log: ChangeLog, rows: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
+    """Rows with the values that the table holds of further columns; null where it has no row."""
+    if not columns:
+        return rows
+    held = log.held(rows.column("Id"), ["Id", *columns]).combine_chunks()
+    places = pc.index_in(rows.column("Id"), held["Id"].combine_chunks())
+    for name in columns:
+        rows = rows.append_column(held.field(name), held[name].combine_chunks().take(places))
+    return rows
+
+
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     found: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
     return found

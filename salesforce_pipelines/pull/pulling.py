@@ -29,7 +29,7 @@ from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.slices import Slice, SlicePosition, read_in_slices, resume_in_slices
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import Fields, configured, fields_to_read
-from salesforce_pipelines.pull.held_rows import chunks, compare
+from salesforce_pipelines.pull.held_rows import chunks, compare, with_held
 from salesforce_pipelines.pull.scope import can_be_negated, condition_of, validate
 from salesforce_pipelines.pull.window import Window, next_window
 from salesforce_pipelines.store import duck
@@ -394,9 +394,9 @@ class _Pulling:
             _count(fresh, _are_new(rows, found.known, start).filter(others), report)
             if staged.replaces:
                 batches = pc.if_else(found.same, found.batches, None)
-                staged.write(_with_held(self._log, rows, kept), batches)
+                staged.write(with_held(self._log, rows, kept), batches)
             elif fresh.num_rows:
-                staged.write(_with_held(self._log, fresh, kept))
+                staged.write(with_held(self._log, fresh, kept))
 
         return compared
 
@@ -531,17 +531,6 @@ def _count(rows: pa.RecordBatch, new: pa.Array, report: PullReport) -> None:
     if "IsConverted" in rows.schema.names:
         converted = pc.fill_null(rows.column("IsConverted"), False)
         report.converted += _sum(pc.and_(changed, converted))
-
-
-def _with_held(log: ChangeLog, rows: pa.RecordBatch, kept: list[str]) -> pa.RecordBatch:
-    """Rows with the values that the table holds of columns that the org no longer shows."""
-    if not kept:
-        return rows
-    held = log.held(rows.column("Id"), ["Id", *kept]).combine_chunks()
-    places = pc.index_in(rows.column("Id"), held["Id"].combine_chunks())
-    for name in kept:
-        rows = rows.append_column(held.field(name), held[name].combine_chunks().take(places))
-    return rows
 
 
 def _keep(

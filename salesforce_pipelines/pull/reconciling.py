@@ -7,13 +7,15 @@ are looked at Id by Id, and besides, at every run, so is the next stretch in tur
 and one too many hide each other from the counts, but not for ever.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from salesforce_pipelines.config.models import Pull
 from salesforce_pipelines.errors import PipelineError
@@ -34,10 +36,12 @@ from salesforce_pipelines.pull.buckets import (
     united,
 )
 from salesforce_pipelines.pull.drift import fields_to_read
+from salesforce_pipelines.pull.held_rows import chunks, with_held
 from salesforce_pipelines.pull.pulling import refuse_another_org
 from salesforce_pipelines.store import duck
 from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog
+from salesforce_pipelines.store.written_keys import are_among
 
 _MEMORY_MB, _THREADS = 128, 2
 _BATCH = 20_000
@@ -355,14 +359,15 @@ class _Reconciling:
                     "compare again"
                 )
             return
-        self._fetch(connection)
-        self._settle(connection)
-        self._count_differences(connection)
-        if not _count(connection, "suspects"):
-            return
-        self._report.problem = self._why_not_purge(connection)
-        if not self._report.problem:
-            self._append(connection)
+        with tempfile.TemporaryFile() as file:
+            self._fetch(connection, file)
+            self._settle(connection)
+            self._count_differences(connection)
+            if not _count(connection, "suspects"):
+                return
+            self._report.problem = self._why_not_purge(connection)
+            if not self._report.problem:
+                self._append(connection, file)
 
     def _is_being_pulled(self) -> bool:
         staged = self._log.staged()
@@ -371,27 +376,33 @@ class _Reconciling:
         with staged:
             return True
 
-    def _fetch(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """`fetched`: the suspects as the org has them, with every field that the table follows."""
+    def _fetch(self, connection: duckdb.DuckDBPyConnection, file: IO[bytes]) -> None:
+        """`fetched`: the suspects that the org has; the file: with every field that it follows."""
         # Those that the scope does not show may be in the org all the same.
-        asked = "" if self._scope else "WHERE org_state IS NOT NULL"
-        connection.execute(f"CREATE TEMP TABLE asked AS SELECT Id FROM suspects {asked}")
+        where = "" if self._scope else "WHERE org_state IS NOT NULL"
+        connection.execute(f"CREATE TEMP TABLE asked AS SELECT Id FROM suspects {where}")
+        asked = connection.sql("FROM asked").to_arrow_table()["Id"].combine_chunks()
+        connection.execute(
+            "CREATE TEMP TABLE fetched (Id VARCHAR, SystemModstamp TIMESTAMPTZ, "
+            f"{record_states.COLUMN} VARCHAR)"
+        )
+        wanted = f"INSERT INTO fetched SELECT Id, SystemModstamp, {record_states.COLUMN} FROM batch"
         fields = self._fields()
         schema = record_states.schema_with_state(arrow_schema(fields))
-        connection.register("batch", schema.empty_table())
-        connection.execute("CREATE TEMP TABLE fetched AS SELECT * FROM batch")
-        connection.unregister("batch")
         wheres, threshold = self._queries(connection, [one.name for one in fields])
-        for where in wheres:
-            reading = read(
-                self._session, self._report.sobject, fields, where=where, bulk_threshold=threshold
-            )
-            for batch in reading.batches:
-                _insert(
-                    connection,
-                    "INSERT INTO fetched SELECT * FROM batch SEMI JOIN asked USING (Id)",
-                    _stated(batch),
+        with pa.ipc.new_stream(file, schema) as spooled:
+            for where in wheres:
+                reading = read(
+                    self._session,
+                    self._report.sobject,
+                    fields,
+                    where=where,
+                    bulk_threshold=threshold,
                 )
+                for batch in chunks(reading.batches):
+                    rows = _stated(batch.filter(are_among(batch.column("Id"), asked)))
+                    spooled.write_batch(rows)
+                    _insert(connection, wanted, rows)
 
     def _queries(
         self, connection: duckdb.DuckDBPyConnection, names: Sequence[str]
@@ -458,13 +469,13 @@ class _Reconciling:
             "deleted for good, pull in full; if access to them was lost, give it back"
         )
 
-    def _append(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _append(self, connection: duckdb.DuckDBPyConnection, file: IO[bytes]) -> None:
         report = self._report
         report.purged = _count(connection, "gone")
         report.left_scope = _count(connection, f"({self._outside()})")
         report.fetched = _count(connection, "fetched") - report.left_scope
         schema = self._log.schema()
-        rows = pa.RecordBatchReader.from_batches(schema, self._mended(connection, schema))
+        rows = pa.RecordBatchReader.from_batches(schema, self._mended(connection, schema, file))
         # The metadata stays: it says what the last pull read, and how far it came.
         self._log.append(rows, self._known, after_batch=self._batch)
 
@@ -478,26 +489,20 @@ class _Reconciling:
         )
 
     def _mended(
-        self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema
+        self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema, file: IO[bytes]
     ) -> Iterator[pa.RecordBatch]:
-        fresh = set(connection.table("fetched").columns)
-        columns = {
-            name: f"{'fetched' if name in fresh else 'hidden'}.{duck.quoted(name)}"
-            for name in schema.names
-        }
-        # What the org no longer shows to this user keeps its last value.
-        hidden = ", ".join(duck.quoted(name) for name in schema.names if name not in fresh)
-        if hidden:
-            connection.execute(
-                f"CREATE TEMP TABLE hidden AS SELECT Id, {hidden} FROM pulled "
-                "SEMI JOIN fetched USING (Id)"
-            )
-        joined = "fetched LEFT JOIN hidden ON hidden.Id = fetched.Id" if hidden else "fetched"
-        shown = f"SELECT {', '.join(columns.values())} FROM {joined} WHERE fetched.Id"
-        outside = self._outside()
-        yield from _rows(connection, f"{shown} NOT IN ({outside})", schema)
-        for rows in _rows(connection, f"{shown} IN ({outside})", schema):
-            yield record_states.out_of_scope(rows)
+        file.seek(0)
+        fetched = connection.sql("SELECT Id FROM fetched").to_arrow_table()["Id"].combine_chunks()
+        outside = connection.sql(self._outside()).to_arrow_table()["Id"].combine_chunks()
+        with pa.ipc.open_stream(file) as spooled:
+            # What the org no longer shows to this user keeps its last value.
+            hidden = [name for name in schema.names if name not in spooled.schema.names]
+            for batch in spooled:
+                rows = batch.filter(are_among(batch.column("Id"), fetched))
+                rows = conformed(with_held(self._log, rows, hidden), schema)
+                left = are_among(rows.column("Id"), outside)
+                yield rows.filter(pc.invert(left))
+                yield record_states.out_of_scope(rows.filter(left))
         if self._report.purged:
             names = ", ".join(duck.quoted(name) for name in schema.names)
             found = f"SELECT {names} FROM pulled SEMI JOIN gone USING (Id)"

@@ -21,10 +21,12 @@ from deltalake import DeltaTable
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.store.columns import BATCH, CHANGE, INTERNAL, with_internal
+from salesforce_pipelines.store.written_keys import are_among
 
 BASE, REMOVED, UPSERT, DELETE = "base", "removed", "upsert", "delete"
 SCAN_ROWS = 32_768
 
+_EVERY = pc.scalar(True)
 _OUTWARD = {BASE: UPSERT, REMOVED: DELETE, UPSERT: UPSERT, DELETE: DELETE}
 
 
@@ -127,39 +129,44 @@ class Snapshot:
         # It remembers the statistics of its files.
         return self.dataset(self.base_files)
 
-    def in_force(self, heads: pa.Table, after: int = 0) -> pc.Expression:
-        """Which rows of the base no later row replaces, of batches after this one."""
-        recent = pc.field(BATCH) > after
-        if not heads.num_rows:
-            return recent
-        return recent & ~pc.field(self._key).isin(heads[self._key].combine_chunks())
-
     def later(self) -> ds.Dataset:
         """Every row that came after the base, replaced ones too."""
         return self.dataset(self.change_files)
 
+    def in_force(
+        self, heads: pa.Table, columns: Sequence[str], keep: pc.Expression, after: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of the base that no later row replaces, of batches after this one."""
+        rows = self.scan(
+            self.base(after), self._with_key(columns), keep & (pc.field(BATCH) > after)
+        )
+        replaced = heads[self._key].combine_chunks()
+        for batch in rows:
+            if len(replaced):
+                batch = batch.filter(pc.invert(are_among(batch.column(self._key), replaced)))
+            if batch.num_rows:
+                yield batch.select(list(columns))
+
     def newest_later(
-        self, heads: pa.Table, columns: Sequence[str], keep: pc.Expression | None = None
+        self, heads: pa.Table, columns: Sequence[str], keep: pc.Expression
     ) -> Iterator[pa.RecordBatch]:
         """The rows of the heads, oldest batch first."""
         for file in self.change_files:
             mine = heads.filter(
                 (pc.field(BATCH) >= file.first_batch) & (pc.field(BATCH) <= file.last_batch)
-            )
-            if not mine.num_rows:
+            )[self._key].combine_chunks()
+            if not len(mine):
                 continue
-            wanted = pc.field(self._key).isin(mine[self._key].combine_chunks())
-            yield from self.scan(
-                self.dataset([file]), columns, wanted if keep is None else wanted & keep
-            )
+            for batch in self.scan(self.dataset([file]), self._with_key(columns), keep):
+                batch = batch.filter(are_among(batch.column(self._key), mine))
+                if batch.num_rows:
+                    yield batch.select(list(columns))
 
     def current(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The newest row of each key that is not deleted."""
-        schema = self.projected(columns)
-        heads = self.heads()
-        live = self.in_force(heads) & (pc.field(CHANGE) == BASE)
-        yield from self.scan(self.base(), schema.names, live)
-        yield from self.newest_later(heads, schema.names, pc.field(CHANGE) == UPSERT)
+        names, heads = self.projected(columns).names, self.heads()
+        yield from self.in_force(heads, names, pc.field(CHANGE) == BASE)
+        yield from self.newest_later(heads, names, pc.field(CHANGE) == UPSERT)
 
     def held(
         self, keys: pa.Array, columns: Sequence[str], keep: pc.Expression | None
@@ -168,23 +175,22 @@ class Snapshot:
         if not len(keys):
             return
         key, bounds = pc.field(self._key), pc.min_max(keys)
-        # Not `isin`: it would be looked through for the statistics of every file.
         near = (key >= bounds["min"]) & (key <= bounds["max"])
         wanted = near if keep is None else near & keep
         heads = self.heads().filter(near)
-        base = self.in_force(heads) & (pc.field(CHANGE) == BASE) & wanted
-        later = self.newest_later(heads, columns, (pc.field(CHANGE) == UPSERT) & wanted)
-        for rows in chain(self.scan(self.base(), columns, base), later):
-            yield rows.filter(pc.is_in(rows.column(self._key), keys))
+        names = self._with_key(columns)
+        base = self.in_force(heads, names, (pc.field(CHANGE) == BASE) & wanted)
+        later = self.newest_later(heads, names, (pc.field(CHANGE) == UPSERT) & wanted)
+        for rows in chain(base, later):
+            yield rows.filter(are_among(rows.column(self._key), keys)).select(list(columns))
 
     def count(self) -> int:
         """The number of rows of the current view."""
         heads = self.heads()
-        live = self.base().count_rows(
-            filter=self.in_force(heads) & (pc.field(CHANGE) == BASE), batch_size=SCAN_ROWS
-        )
-        later = self.newest_later(heads, [CHANGE], pc.field(CHANGE) == UPSERT)
-        return int(live + sum(batch.num_rows for batch in later))
+        if heads.num_rows:
+            return sum(batch.num_rows for batch in self.current([self._key]))
+        live = pc.field(CHANGE) == BASE
+        return int(self.base().count_rows(filter=live, batch_size=SCAN_ROWS))
 
     def changed_since(
         self, batch: int, columns: Sequence[str] | None = None
@@ -192,20 +198,20 @@ class Snapshot:
         """The newest row of each key that changed after the batch, deletions too."""
         schema = self.changed_schema(columns)
         heads = self.heads(batch)
-        for rows in self.scan(self.base(batch), schema.names, self.in_force(heads, batch)):
+        for rows in self.in_force(heads, schema.names, _EVERY, batch):
             yield _outward(rows, schema)
-        for rows in self.newest_later(heads, schema.names):
+        for rows in self.newest_later(heads, schema.names, _EVERY):
             yield _outward(rows, schema)
 
     def folded_changes(self) -> Iterator[pa.RecordBatch]:
         """The newest later row of each key: what one file of changes must hold."""
-        yield from self.newest_later(self.heads(), self._stored_names())
+        yield from self.newest_later(self.heads(), self._stored_names(), _EVERY)
 
     def folded(self) -> Iterator[pa.RecordBatch]:
         """What a new base must hold, oldest batch first."""
         heads, names = self.heads(), self._stored_names()
-        yield from self.scan(self.base(), names, self.in_force(heads))
-        for rows in self.newest_later(heads, names):
+        yield from self.in_force(heads, names, _EVERY)
+        for rows in self.newest_later(heads, names, _EVERY):
             yield _with_changes(rows, {UPSERT: BASE, DELETE: REMOVED})
 
     def scan(
@@ -214,7 +220,7 @@ class Snapshot:
         """The rows of a dataset in stored order.
 
         One row group at a time: a scan of the whole dataset reads ahead of a slow consumer, up to
-        a gigabyte.
+        a gigabyte. The condition is held against the statistics of each, so it must be short.
         """
         for fragment in dataset.get_fragments(keep):
             for row_group in fragment.split_by_row_group(keep, schema=dataset.schema):
@@ -241,6 +247,9 @@ class Snapshot:
         """These files, with the internal columns."""
         fragments = [self._format.make_fragment(file.path, self._filesystem) for file in files]
         return _Unhurried(fragments, with_internal(self.schema), self._format, self._filesystem)
+
+    def _with_key(self, columns: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*columns, self._key]))
 
     def _stored_names(self) -> list[str]:
         return [BATCH, CHANGE, *self.schema.names]

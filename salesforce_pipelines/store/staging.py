@@ -20,7 +20,7 @@ from salesforce_pipelines.store.batch_writer import DataFile
 
 # Names that begin with an underscore are no data files to Delta, and vacuum leaves them.
 _JOURNAL = "_staged.json"
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Staged:
         schema: Of the rows, without the internal columns.
         files: Complete, with the internal columns.
         kept: How many of their rows are as they were in the table.
+        last_key: Of their rows, if each key is greater than the one before it.
         metadata: What the caller noted at the last checkpoint.
     """
 
@@ -41,6 +42,7 @@ class Staged:
     schema: pa.Schema
     files: list[DataFile]
     kept: int
+    last_key: str | None
     metadata: dict[str, Any]
 
     @property
@@ -70,6 +72,7 @@ class Journal:
             pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept["schema"]))),
             [DataFile(**file) for file in kept["files"]],
             kept["kept"],
+            kept["last_key"],
             kept["metadata"],
         )
 
@@ -82,6 +85,7 @@ class Journal:
             "schema": base64.b64encode(staged.schema.serialize().to_pybytes()).decode(),
             "files": [asdict(file) for file in staged.files],
             "kept": staged.kept,
+            "last_key": staged.last_key,
             "metadata": staged.metadata,
         }
         with self._filesystem.open_output_stream(f"{_JOURNAL}.new") as sink:

@@ -299,7 +299,7 @@ class ChangeLog:
         journal = self._delta.journal()
         newest = opened.state.batch if opened else 0
         journal.give_up(newest)
-        return StagedBatch(self, opened, journal, Staged(replaces, newest, stored, [], 0, {}))
+        return StagedBatch(self, opened, journal, Staged(replaces, newest, stored, [], 0, None, {}))
 
     def staged(self) -> "StagedBatch | None":
         """The batch that an interrupted process left, to go on with; None if there is none.
@@ -472,8 +472,10 @@ class ChangeLog:
             ) from error
         return _streamed(connection, found.to_arrow_reader(SCAN_ROWS), schema)
 
-    def _written_keys(self, writer: BatchWriter, earlier: int = 0) -> WrittenKeys:
-        return WrittenKeys(self.key, lambda: writer.column(self.key), earlier)
+    def _written_keys(
+        self, writer: BatchWriter, earlier: int = 0, last: str | None = None
+    ) -> WrittenKeys:
+        return WrittenKeys(self.key, lambda: writer.column(self.key), earlier, last)
 
 
 class StagedBatch:
@@ -492,7 +494,7 @@ class StagedBatch:
         self._staged = staged
         self._batch = staged.after_batch + 1
         self._writer = log._delta.writer(staged.schema, staged.files)
-        self._keys = log._written_keys(self._writer, staged.rows)
+        self._keys = log._written_keys(self._writer, staged.rows, staged.last_key)
         self._written = staged.rows
         self._kept = staged.kept
         self._lacks_none = False
@@ -577,6 +579,7 @@ class StagedBatch:
             self._staged,
             files=self._writer.checkpoint(),
             kept=self._kept,
+            last_key=self._keys.last,
             metadata=noted(metadata),
         )
         self._journal.write(self._staged)
@@ -627,15 +630,20 @@ def _register_view(
 ) -> None:
     names = ", ".join(duck.quoted(name) for name in columns)
     heads = snapshot.heads()
-    live = snapshot.in_force(heads) & (pc.field(CHANGE) == BASE)
-    connection.register(f"{view}__base", snapshot.base().filter(live))
-    connection.register(f"{view}__later", snapshot.later().filter(pc.field(CHANGE) == UPSERT))
-    connection.register(f"{view}__newest", heads)
-    base, later, newest = (duck.quoted(f"{view}__{part}") for part in ("base", "later", "newest"))
+    parts = {
+        "base": snapshot.base().filter(pc.field(CHANGE) == BASE),
+        "later": snapshot.later().filter(pc.field(CHANGE) == UPSERT),
+        "newest": heads,
+    }
+    base, later, newest = (duck.quoted(f"{view}__{part}") for part in parts)
+    for part, rows in parts.items():
+        connection.register(f"{view}__{part}", rows)
+    quoted = duck.quoted(key)
+    replaced = f"ANTI JOIN {newest} USING ({quoted})" if heads.num_rows else ""
     connection.execute(
         f"CREATE OR REPLACE TEMPORARY VIEW {duck.quoted(view)} AS SELECT {names} FROM {base} "
-        f"UNION ALL SELECT {names} FROM {later} "
-        f"SEMI JOIN {newest} USING ({duck.quoted(key)}, {duck.quoted(BATCH)})"
+        f"{replaced} UNION ALL SELECT {names} FROM {later} "
+        f"SEMI JOIN {newest} USING ({quoted}, {duck.quoted(BATCH)})"
     )
 
 

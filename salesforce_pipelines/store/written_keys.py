@@ -21,7 +21,11 @@ class WrittenKeys:
     """
 
     def __init__(
-        self, key: str, stored: Callable[[], pa.RecordBatchReader], earlier: int = 0
+        self,
+        key: str,
+        stored: Callable[[], pa.RecordBatchReader],
+        earlier: int = 0,
+        last: str | None = None,
     ) -> None:
         """Begin with the keys of an earlier process, if any.
 
@@ -29,12 +33,13 @@ class WrittenKeys:
             key: The column whose values they are.
             stored: Reads every key from the files, as that column, in the order written.
             earlier: How many there are already.
+            last: The last of them, if each is greater than the one before it.
         """
         self._key = key
         self._stored = stored
         self._remembered: list[pa.Array] | None = None if earlier else []
-        self._ascending = not earlier
-        self._last: pa.Scalar | None = None
+        self._ascending = not earlier or last is not None
+        self._last: pa.Scalar | None = None if last is None else pa.scalar(last)
         self._count = earlier
 
     def add(self, keys: pa.Array) -> None:
@@ -48,6 +53,12 @@ class WrittenKeys:
             self._remembered = None
         elif self._remembered is not None:
             self._remembered.append(keys)
+
+    @property
+    def last(self) -> str | None:
+        """The last key, if each is a text greater than the one before it."""
+        last = None if self._last is None or not self._ascending else self._last.as_py()
+        return last if isinstance(last, str) else None
 
     def repeated(self) -> pa.Array:
         """The numbers, from 0 in the order written, of the rows that a later row replaces."""
@@ -121,3 +132,11 @@ def keys_of(table: str, batch: pa.RecordBatch, key: str) -> pa.Array:
             "leave such rows out or correct their source."
         )
     return keys
+
+
+def are_among(keys: pa.Array, wanted: pa.Array) -> pa.BooleanArray:
+    """Whether keys are among others; quick where the keys are close together."""
+    # Arrow hashes all that it is given, at every call.
+    bounds = pc.min_max(keys)
+    near = pc.and_(pc.greater_equal(wanted, bounds["min"]), pc.less_equal(wanted, bounds["max"]))
+    return pc.is_in(keys, wanted.filter(near))

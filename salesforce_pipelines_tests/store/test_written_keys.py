@@ -31,7 +31,10 @@ def reader(batches: Sequence[Sequence[str]]) -> pa.RecordBatchReader:
 
 def written(batches: Sequence[Sequence[str]], earlier: Sequence[Sequence[str]] = ()) -> WrittenKeys:
     stored = [*earlier, *batches]
-    keys = WrittenKeys("Id", lambda: reader(stored), sum(map(len, earlier)))
+    before = WrittenKeys("Id", lambda: reader(earlier))
+    for batch in earlier:
+        before.add(pa.array(batch, pa.string()))
+    keys = WrittenKeys("Id", lambda: reader(stored), sum(map(len, earlier)), before.last)
     for batch in batches:
         keys.add(pa.array(batch, pa.string()))
     return keys
