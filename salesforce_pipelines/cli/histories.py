@@ -40,7 +40,8 @@ def history(
     """
     shown = Table("batch", "written", "up to", "state", "field", "before", "after")
     for version in versions(_log(table), record):
-        head = [str(version.batch), f"{version.at:%Y-%m-%d %H:%M:%S}", version.watermark[:19]]
+        at = f"{version.at:%Y-%m-%d %H:%M:%S}" if version.at else "long ago"
+        head = [str(version.batch), at, version.watermark[:19]]
         head.append(version.state)
         for name, values in version.changed.items():
             told = [str(one) if show else masked(one) for one in values]
@@ -57,10 +58,7 @@ def changes(
     ],
     form: Annotated[Format, typer.Option("--format", help="How to print the Ids.")] = Format.csv,
 ) -> None:
-    """List the records that pulls brought or changed since then, by Id; no values are shown.
-
-    A full pull brings every record anew.
-    """
+    """List the records that pulls brought or changed since then, by Id; no values are shown."""
     log = _log(table)
     batch = batch_of(log, since)
     found = changes_since(log, batch)

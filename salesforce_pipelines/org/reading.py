@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import pyarrow.csv
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.budget import Channel, bulk_calls
 from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema
-from salesforce_pipelines.org.errors import Reaction, SalesforceError, reaction_to_job
+from salesforce_pipelines.org.errors import Reaction, SalesforceError, reaction, reaction_to_job
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.soql import instant, select
 from salesforce_pipelines.store.csv_stream import NeverSplitCrLf
@@ -32,7 +33,9 @@ _LARGEST_BULK_PAGE = 100_000
 _SMALLEST_BULK_PAGE = 2_000
 _BULK_PAGE_CELLS = 5_000_000
 _GONE = frozenset({"NOT_FOUND", "INVALIDJOBSTATE", "INVALID_QUERY_LOCATOR"})
-_CSV_BLOCK = 1 << 20
+_CSV_BLOCKS = (1 << 20, 1 << 24)
+"""Bytes of a CSV parsed at a time: one row has to fit. Few hold more than the first, and none more
+than the second: an sObject has 1,638,400 characters of long text at the most."""
 _TELL_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
@@ -159,7 +162,8 @@ def read(
     """Every record of an sObject that fits `where`, deleted and merged ones included.
 
     The first REST page tells how many there are; from `bulk_threshold` rows on, or where the
-    query would not fit a URL, a Bulk API 2.0 query job delivers them. Where the session's budget
+    query would not fit a URL (and there is a record at all), a Bulk API 2.0 query job delivers
+    them. Where the session's budget
     has not enough calls left for that, the other way is taken. The job is made when the first page
     is asked for, and every error of a job comes with its pages.
 
@@ -194,9 +198,28 @@ def read(
         expected = int(first["totalSize"])
         if _channel(session, name, expected, bulk_threshold, schema) == "REST":
             return Reading("REST", expected, schema, _rest_pages(session, first, schema, what))
-    elif session.budget is not None:
-        session.budget.require(f"the query of {name}", bulk_calls(0, _page_rows(schema)))
+    else:
+        if not _has_records(session, name, where):
+            return Reading("REST", 0, schema, no_pages())
+        if session.budget is not None:
+            session.budget.require(f"the query of {name}", bulk_calls(0, _page_rows(schema)))
     return _BulkQuery(session, name, schema, soql).reading(expected)
+
+
+def _has_records(session: OrgSession, name: str, where: str) -> bool:
+    """Whether a record fits a condition, deleted and merged ones included; one API call.
+
+    Also true where the org cannot tell: the condition is too long for a URL, or takes too long.
+    """
+    soql = f"{select(['Id'], name, where)} LIMIT 1"
+    if len(quote_plus(soql)) >= _LONGEST_URL:
+        return True
+    try:
+        return int(session.get("queryAll", {"q": soql})["totalSize"]) > 0
+    except SalesforceError as error:
+        if reaction(error.error, error.status) is Reaction.HALVE:
+            return True
+        raise
 
 
 def _channel(
@@ -502,8 +525,53 @@ def _gone(what: str) -> ResultsGoneError:
     return ResultsGoneError(f"{what}: the org no longer has the results; the query runs anew")
 
 
+class _LongRowError(Exception):
+    """A row is longer than a block."""
+
+
+class _Turn:
+    """A source until its turn is over: pyarrow reads ahead, and on after its reader was closed."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._over = False
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end, or when the turn is over."""
+        with self._lock:
+            return b"" if self._over else bytes(self._source.read(size))
+
+    def end(self) -> None:
+        """Let the source be read by somebody else."""
+        with self._lock:
+            self._over = True
+
+
 def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of a Bulk CSV as typed batches; only an empty cell is null, `NA` stays text."""
+    """The rows of a Bulk CSV as typed batches; only an empty cell is null, `NA` stays text.
+
+    Where a row is very long the source is read once more, so it has to be seekable.
+    """
+    landed = 0
+    for block in _CSV_BLOCKS:
+        turn, before = _Turn(source), landed
+        try:
+            for batch in _parsed(turn, schema, block):
+                fresh = batch.slice(min(before, batch.num_rows))
+                before -= batch.num_rows - fresh.num_rows
+                landed += fresh.num_rows
+                if fresh.num_rows:
+                    yield fresh
+        except _LongRowError:
+            turn.end()
+            source.seek(0)
+        else:
+            return
+    raise UnsoundResultsError(f"a row of the results is longer than {_CSV_BLOCKS[-1]:,} bytes")
+
+
+def _parsed(source: _Turn, schema: pa.Schema, block: int) -> Iterator[pa.RecordBatch]:
     as_text = {
         field.name: pa.string()
         for field in schema
@@ -512,7 +580,7 @@ def csv_batches(source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with _told_without_values():
         reader = pyarrow.csv.open_csv(
             NeverSplitCrLf(source),
-            read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False),
+            read_options=pyarrow.csv.ReadOptions(block_size=block, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={field.name: as_text.get(field.name, field.type) for field in schema},
@@ -545,7 +613,9 @@ def _told_without_values() -> Iterator[None]:
     """Tell that results cannot be understood, without Arrow's words: they quote the row."""
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError) as error:
+        if str(error).startswith("straddling object straddles two block boundaries"):
+            raise _LongRowError from None
         raise UnsoundResultsError(
             "results are not of the form that Salesforce describes; nothing of them is kept. "
             "Run the pull again."

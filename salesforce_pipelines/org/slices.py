@@ -26,7 +26,7 @@ from salesforce_pipelines.org.reading import (
     resume,
 )
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.soql import instant, select
+from salesforce_pipelines.org.soql import conjunction, instant, select
 
 _MOST_HALVINGS = 10
 _SHORTEST = timedelta(seconds=2)
@@ -206,8 +206,7 @@ class _Sliced:
         return self._joined("Bulk API 2.0", slices, begun, before)
 
     def _condition(self, one: Slice) -> str:
-        conditions = [f"({self._where})" if self._where else "", one.where()]
-        return " AND ".join(condition for condition in conditions if condition)
+        return conjunction(self._where, one.where())
 
     def _read(self, one: Slice) -> Reading:
         return read(

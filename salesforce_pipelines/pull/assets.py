@@ -176,6 +176,8 @@ def _refreshed(
     report: FormulaReport = refresh_formulas(
         org, log, sobject, fields, pipelines.pull, every_field=every_field
     )
+    if report.waits:
+        context.log.warning(f"{sobject}: formulas wait, an interrupted pull goes on first")
     context.log.info(
         f"{sobject}: {report.changed:,} of {report.compared:,} records have other values of "
         f"{', '.join(report.fields) or 'no formula field'}, {report.api_calls} API calls"

@@ -19,7 +19,7 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import FieldDescribe, SObjectDescribe, describe
 from salesforce_pipelines.org.reading import read
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.soql import instant
+from salesforce_pipelines.org.soql import conjunction, instant
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.drift import configured, fields_to_read
 from salesforce_pipelines.pull.held_rows import chunks, compare
@@ -37,6 +37,7 @@ class FormulaReport:
         channel: How; empty if nothing was.
         compared: Live records whose formulas were read.
         changed: Those whose values were others than in the table.
+        waits: Whether nothing was read because an interrupted pull has to go on first.
     """
 
     sobject: str
@@ -45,6 +46,7 @@ class FormulaReport:
     compared: int = 0
     changed: int = 0
     api_calls: int = 0
+    waits: bool = False
 
 
 def formulas(
@@ -85,7 +87,8 @@ def refresh_formulas(
 
     Only these fields are read. A changed record is written with its other columns as they are;
     what was edited after the table's watermark is left to the next pull. Where there is no formula
-    field it costs the describe alone.
+    field it costs the describe alone. What an interrupted pull landed is not written over: while
+    such a pull waits to go on, nothing is read at all.
 
     Args:
         session: The org.
@@ -102,6 +105,8 @@ def refresh_formulas(
     state = log.state()
     if state is None or record_states.COLUMN not in log.schema().names:
         raise PipelineError(f"{log.name}: there is nothing to refresh yet; pull it in full")
+    if log.staged() is not None:
+        return FormulaReport(sobject, waits=True)
     calls, known = session.api_calls, state.metadata
     described = describe(session, sobject)
     refuse_another_org(session, log, known)
@@ -135,9 +140,7 @@ def _settled(described: SObjectDescribe, known: dict[str, Any]) -> str:
     conditions = [f"SystemModstamp < {instant(datetime.fromisoformat(known['watermark']))}"]
     if described.field("IsDeleted") is not None:
         conditions.append("IsDeleted = false")
-    if known.get("scope"):
-        conditions.append(f"({known['scope']})")
-    return " AND ".join(conditions)
+    return conjunction(str(known.get("scope", "")), *conditions)
 
 
 def _changed_rows(

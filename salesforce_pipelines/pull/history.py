@@ -18,15 +18,15 @@ class Version:
 
     Attributes:
         batch: Of the table; pulls, reconciliations and refreshes of formulas each write one.
-        at: When it was written.
-        watermark: How far the table followed the org then, in ISO format.
+        at: When it was written; None where the table's log no longer tells.
+        watermark: How far the table followed the org then, in ISO format; empty where `at` is None.
         state: Its record_state.
         changed: Before and after of the fields that this batch changed; all that are not empty for
             the first version that is known.
     """
 
     batch: int
-    at: datetime
+    at: datetime | None
     watermark: str
     state: str
     changed: dict[str, tuple[Any, Any]]
@@ -66,9 +66,9 @@ def versions(log: ChangeLog, record: str) -> list[Version]:
         state = version.state
         found.append(
             Version(
-                state.batch,
-                state.committed_at,
-                str(state.metadata.get("watermark", "")),
+                version.batch,
+                state.committed_at if state else None,
+                str(state.metadata.get("watermark", "")) if state else "",
                 str(row.get(record_states.COLUMN, "")),
                 changed,
             )
@@ -106,7 +106,7 @@ def batch_of(log: ChangeLog, since: str) -> int:
 def changes_since(log: ChangeLog, batch: int) -> Iterator[Change]:
     """The records that changed after a batch, in no particular order.
 
-    After a full pull all records that it read count as changed.
+    Of a full pull only those count that were others than in the table.
     """
     before = next((one for one in log.batches() if one.batch == batch), None)
     mark = before.metadata.get("watermark") if before else None

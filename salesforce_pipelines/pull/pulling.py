@@ -23,7 +23,6 @@ from salesforce_pipelines.org.reading import (
     RowsGoneError,
     UnsoundResultsError,
     forget_results,
-    read,
 )
 from salesforce_pipelines.org.session import OrgSession
 from salesforce_pipelines.org.slices import Slice, SlicePosition, read_in_slices, resume_in_slices
@@ -418,7 +417,7 @@ class _Pulling:
         """Keep what the table held and a full reading did not bring, with its state."""
         with duck.connect(duck.memory_for(len(staged.schema), 256)) as connection:
             if condition:
-                self._note_ids(connection, "org")
+                self._note_ids(connection, "org", report)
             for rows, batches in staged.unseen():
                 if record_states.COLUMN not in (self._table or pa.schema([])).names:
                     rows = _stated(rows)
@@ -433,21 +432,29 @@ class _Pulling:
                 report.purged += _others(lost, "purged", "merged")
                 _keep(staged, lost, record_states.purged(lost), batches.filter(gone))
 
-    def _note_ids(self, connection: duckdb.DuckDBPyConnection, name: str, where: str = "") -> None:
-        """A table of the Ids that the org has."""
-        described = describe(self._session, self._wanted.sobject)
-        reading = read(
+    def _note_ids(
+        self, connection: duckdb.DuckDBPyConnection, name: str, report: PullReport, where: str = ""
+    ) -> None:
+        """A table of the Ids that the org has of the pull's stretch of time."""
+        reading = read_in_slices(
             self._session,
-            self._wanted.sobject,
-            described.require(["Id"], "the scope"),
+            report.sobject,
+            [one for one in report.fields.read if one.name == "Id"],
+            _span(report.window),
             where=where,
             bulk_threshold=self._settings.bulk_threshold,
         )
+        job_id = ""
         connection.execute(f"CREATE TEMP TABLE {name} (Id VARCHAR)")
-        for batch in reading.batches:
-            connection.register("batch", pa.Table.from_batches([batch]))
-            connection.execute(f"INSERT INTO {name} SELECT Id FROM batch")
-            connection.unregister("batch")
+        with closing(reading.pages) as pages:
+            for page in pages:
+                for batch in page.batches:
+                    connection.register("batch", pa.Table.from_batches([batch]))
+                    connection.execute(f"INSERT INTO {name} SELECT Id FROM batch")
+                    connection.unregister("batch")
+                job_id = page.after.job_id if page.after else ""
+        if job_id:
+            forget_results(self._session, report.sobject, job_id)
 
     @staticmethod
     def _in_the_org(connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatch) -> pa.Array:
@@ -460,8 +467,10 @@ class _Pulling:
         """Mark what changed within the window so that it no longer fits the condition."""
         columns = ", ".join(duck.quoted(name) for name in staged.schema.names)
         with duck.connect(duck.memory_for(len(staged.schema), 256)) as connection:
+            self._note_outside(connection, report, condition)
+            if not connection.sql("FROM outside LIMIT 1").fetchone():
+                return
             self._log.duckdb_view(connection, "pulled")
-            self._note_outside(connection, report.window.where(), condition)
             held = connection.execute(
                 f"SELECT {columns} FROM pulled SEMI JOIN outside USING (Id) "
                 f"WHERE {record_states.COLUMN} = '{record_states.LIVE}'"
@@ -471,15 +480,18 @@ class _Pulling:
                 staged.write(record_states.out_of_scope(conformed(batch, staged.schema)))
 
     def _note_outside(
-        self, connection: duckdb.DuckDBPyConnection, window: str, condition: str
+        self, connection: duckdb.DuckDBPyConnection, report: PullReport, condition: str
     ) -> None:
         """`outside`: what of the window does not fit the condition."""
         if can_be_negated(condition):
-            self._note_ids(connection, "outside", _both(f"NOT ({condition})", window))
+            self._note_ids(connection, "outside", report, f"NOT ({condition})")
             return
         # In this order: what becomes visible in between and fits is not taken for outside.
-        self._note_ids(connection, "everything", window)
-        self._note_ids(connection, "inside", _both(condition, window))
+        self._note_ids(connection, "everything", report)
+        if not connection.sql("FROM everything LIMIT 1").fetchone():
+            connection.execute("CREATE TEMP VIEW outside AS FROM everything")
+            return
+        self._note_ids(connection, "inside", report, condition)
         connection.execute("CREATE TEMP VIEW outside AS FROM everything EXCEPT FROM inside")
 
     def _metadata(self, report: PullReport) -> dict[str, Any]:
@@ -506,10 +518,6 @@ def _span(window: Window) -> Slice:
     if window.start is None:
         return Slice("CreatedDate")
     return Slice("SystemModstamp", window.start, window.end)
-
-
-def _both(first: str, second: str) -> str:
-    return f"({first}) AND {second}" if first and second else first or second
 
 
 def _are_new(rows: pa.RecordBatch, known: pa.Array, start: datetime | None) -> pa.Array:

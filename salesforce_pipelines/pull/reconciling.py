@@ -22,7 +22,7 @@ from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import FieldDescribe, arrow_schema, describe
 from salesforce_pipelines.org.reading import read
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.soql import instant, select
+from salesforce_pipelines.org.soql import conjunction, instant, select
 from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.buckets import (
     FINGERPRINT,
@@ -247,7 +247,7 @@ class _Reconciling:
         return turn(start, newest if rows == most else None, self._report.watermark)
 
     def _in_scope(self, where: str) -> str:
-        return f"({self._scope}) AND ({where})" if self._scope else where
+        return conjunction(self._scope, where)
 
     # Comparing
 

@@ -7,11 +7,10 @@ from salesforce_pipelines.config.models import ListViewScope, Scope, SoqlScope
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.errors import SalesforceError
 from salesforce_pipelines.org.session import OrgSession
-from salesforce_pipelines.org.soql import quoted
+from salesforce_pipelines.org.soql import conjunction, has_semi_join, quoted
 
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'", re.DOTALL)
 _CLAUSE = re.compile(r"\b(?:ORDER\s+BY|GROUP\s+BY|LIMIT|OFFSET|HAVING)\b", re.IGNORECASE)
-_SEMI_JOIN = re.compile(r"\(\s*SELECT\b", re.IGNORECASE)
 _WHERE = re.compile(r"\bWHERE\b", re.IGNORECASE)
 
 
@@ -58,7 +57,7 @@ def can_be_negated(condition: str) -> bool:
     Source: *SOQL and SOSL Reference*, "Comparison Operators", "Semi-Joins with IN and Anti-Joins
     with NOT IN".
     """
-    return _SEMI_JOIN.search(_STRING.sub("''", condition)) is None
+    return not has_semi_join(condition)
 
 
 def where_of(soql: str) -> str:
@@ -80,10 +79,7 @@ def _condition_of_view(session: OrgSession, sobject: str, scope: ListViewScope) 
             "SOQL. Choose another list view, or write the condition as soql."
         )
     described = session.get(f"sobjects/{sobject}/listviews/{view['id']}/describe")
-    parts = [part for part in (where_of(described["query"]), _owner(session, described)) if part]
-    if len(parts) == 2:
-        return f"({parts[0]}) AND {parts[1]}"
-    return parts[0] if parts else ""
+    return conjunction(where_of(described["query"]), _owner(session, described))
 
 
 def _view(session: OrgSession, sobject: str, name: str) -> dict[str, Any]:

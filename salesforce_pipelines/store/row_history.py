@@ -16,11 +16,13 @@ class RowVersion:
     """A row as a batch brought it.
 
     Attributes:
-        state: The batch, with what was committed with it.
+        batch: Its number.
+        state: What was committed with it; None if that was so long ago that the log forgot it.
         row: None if the batch deleted it.
     """
 
-    state: State
+    batch: int
+    state: State | None
     row: dict[str, Any] | None
 
 
@@ -44,9 +46,7 @@ def row_versions(delta: DeltaLog, key: str, value: str) -> list[RowVersion]:
                 found |= dict(_rows(earlier.snapshot, key, value, batch))
         except FileNotFoundError:
             break
-    return [
-        RowVersion(states[batch], row) for batch, row in sorted(found.items()) if batch in states
-    ]
+    return [RowVersion(batch, states.get(batch), found[batch]) for batch in sorted(found)]
 
 
 def _rows(

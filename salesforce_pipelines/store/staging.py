@@ -21,6 +21,7 @@ from salesforce_pipelines.store.batch_writer import DataFile
 # Names that begin with an underscore are no data files to Delta, and vacuum leaves them.
 _JOURNAL = "_staged.json"
 _FORMAT = 3
+_BUFFER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Journal:
             "last_key": staged.last_key,
             "metadata": staged.metadata,
         }
-        with self._filesystem.open_output_stream(f"{_JOURNAL}.new") as sink:
+        # Without a buffer delta-rs does not take what Python writes.
+        with self._filesystem.open_output_stream(f"{_JOURNAL}.new", buffer_size=_BUFFER) as sink:
             sink.write(json.dumps(kept).encode())
         self._filesystem.move(f"{_JOURNAL}.new", _JOURNAL)
 

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.store import duck
-from salesforce_pipelines.store.batch_writer import BatchWriter
+from salesforce_pipelines.store.batch_writer import BatchWriter, DataFile
 from salesforce_pipelines.store.columns import (
     BATCH,
     CHANGE,
@@ -60,6 +60,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.=-]*(/[A-Za-z0-9][\w.=-]*)*", re.ASCII)
 _FOLD_SHARE = 0.2
 _FOLD_ROWS = 10_000
 _CHANGE_FILES = 32
+_KEYS_AT_ONCE = 65_536
 
 
 class Tables:
@@ -563,15 +564,12 @@ class StagedBatch:
         if not missing.num_rows:
             self._lacks_none = True
             return
-        columns = ", ".join(_stored_as(field, snapshot.schema) for field in schema)
-        with closing(duck.connect(duck.memory_for(len(schema), 256))) as connection:
-            _register_view(connection, snapshot, key, "held", [*snapshot.schema.names, BATCH])
-            connection.register("missing", missing)
-            found = connection.execute(
-                f"SELECT {columns}, {BATCH} FROM held SEMI JOIN missing USING ({duck.quoted(key)})"
-            )
-            for rows in found.to_arrow_reader(SCAN_ROWS):
-                yield conformed(rows, schema), rows.column(BATCH)
+        names = [name for name in snapshot.schema.names if name in schema.names]
+        # Not by a join in DuckDB: what it puts aside grows with the table.
+        for part in missing.combine_chunks().to_batches(_KEYS_AT_ONCE):
+            for rows in snapshot.held(part.column(key), [*names, BATCH], keep=None):
+                if rows.num_rows:
+                    yield _retyped(rows, schema), rows.column(BATCH)
 
     def checkpoint(self, metadata: Mapping[str, Any]) -> None:
         """Make what was written so far outlive this process, together with the caller's notes."""
@@ -591,16 +589,24 @@ class StagedBatch:
             ConcurrentWriteError: somebody else wrote meanwhile; the batch is given up.
         """
         log, opened, schema = self._log, self._opened, self._staged.schema
+        self._require_files(self._staged.files)
         repeated = _drop_repeated(self._writer, self._keys)
         upserted = self._written - self._kept - repeated
         deleted = 0
         if self.replaces and opened is not None and self._may_lack(opened):
             deleted = log._write_missing(self._writer, self._keys, schema, self._batch, opened)
         files = self._writer.finish()
+        self._require_files(files)
         state = State.new(self._batch, metadata, upserted, deleted)
         done = log._delta.commit(opened, state, schema, files, overwrite=self.replaces)
         self._journal.forget()
         return done.state if self.replaces else log._folded_if_outgrown(done).state
+
+    def _require_files(self, files: Sequence[DataFile]) -> None:
+        """Make sure that nobody gave the batch up meanwhile, and its files with it."""
+        paths = [file.path for file in files]
+        if self._log._delta.existing(paths) != paths:
+            raise self._log._delta.conflict()
 
     def _may_lack(self, opened: OpenedVersion) -> bool:
         """Whether keys of the opened version may be missing among those written."""
@@ -611,14 +617,21 @@ class StagedBatch:
         self._journal.give_up(self._staged.after_batch)
 
 
-def _stored_as(field: pa.Field, stored: pa.Schema) -> str:
-    """A column of a table as one of another type; a value that has no place there is null."""
-    name = duck.quoted(field.name)
-    if field.name not in stored.names:
-        return f"NULL AS {name}"
-    if stored.field(field.name).type == field.type:
-        return name
-    return f"TRY_CAST({name} AS {duck.type_of(field.type)}) AS {name}"
+def _retyped(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows with other columns and types; a value that has no place in its column is null."""
+    for place, field in enumerate(rows.schema):
+        wanted = schema.field(field.name).type if field.name in schema.names else field.type
+        if wanted != field.type:
+            rows = rows.set_column(place, field.name, _try_cast(rows.column(place), wanted))
+    return conformed(rows, schema)
+
+
+def _try_cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    with closing(duck.connect(threads=1)) as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        connection.register("given", pa.table({"value": values}))
+        cast = f"SELECT TRY_CAST(value AS {duck.type_of(kind)}) AS value FROM given"
+        return connection.execute(cast).to_arrow_table()["value"].combine_chunks().cast(kind)
 
 
 def _register_view(

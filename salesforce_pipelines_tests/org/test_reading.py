@@ -91,6 +91,18 @@ def test_any_text_survives_the_bulk_csv(texts: list[str]) -> None:
     assert found == [text or None for text in texts]
 
 
+@pytest.mark.parametrize("before", [0, 1, 30_000], ids=["first", "second", "later"])
+def test_a_row_longer_than_a_block_is_read_with_a_longer_one(before: int) -> None:
+    schema = pa.schema([("Id", pa.string()), ("Text", pa.string())])
+    long = "é\r\n" * 400_000
+    texts = [*(f"short {n} {'x' * 60}" for n in range(before)), long, "after"]
+    body = '"Id","Text"\n' + "".join(f'"{n}","{text}"\n' for n, text in enumerate(texts))
+    found = [
+        row for batch in csv_batches(io.BytesIO(body.encode()), schema) for row in batch.to_pylist()
+    ]
+    assert found == [{"Id": str(n), "Text": text} for n, text in enumerate(texts)]
+
+
 def test_rows_that_do_not_add_up_fail_the_reading(
     scripted: Scripted, connect: Callable[[str], OrgSession]
 ) -> None:

@@ -330,6 +330,47 @@ def test_a_scope_by_a_semi_join(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize(
     "scope",
+    ["Department != 'None'", "AccountId IN (SELECT Id FROM Account WHERE Industry != 'None')"],
+    ids=["plain", "semi-join"],
+)
+def test_a_scope_of_which_nothing_changed_costs_three_calls(mirror: Mirror, scope: str) -> None:
+    mirror.pull(scope=scope)
+    mirror.later(hours=1)
+    mirror.pull(scope=scope)
+    assert mirror.pull(scope=scope).api_calls <= 3
+    mirror.assert_equal(where=scope)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["Department = 'Scoped'", "Department = 'Scoped' AND AccountId IN (SELECT Id FROM Account)"],
+    ids=["plain", "semi-join"],
+)
+@pytest.mark.parametrize("bulk", [False, True], ids=["REST", "Bulk API 2.0"])
+def test_what_left_the_scope_is_asked_for_in_halves_where_it_is_too_much(
+    mirror: Mirror, scope: str, bulk: bool
+) -> None:
+    if bulk:
+        mirror.use_bulk()
+    leaves, stays = mirror.some(2, where="AccountId != null")
+    too_much = {"status": 400, "error_code": "QUERY_TIMEOUT", "message": "Too long."}
+    for one in (leaves, stays):
+        mirror.api.update("Contact", one, Department="Scoped")
+    mirror.later()
+    mirror.pull()
+    with mirror.admin.fault("error", path="queryAll", skip=1, times=1, **too_much):
+        assert mirror.pull(scope=scope).full
+    mirror.assert_equal(where=scope)
+    mirror.api.update("Contact", leaves, Department="Elsewhere")
+    mirror.later()
+    with mirror.admin.fault("error", path="queryAll", skip=1, times=1, **too_much):
+        assert mirror.pull(scope=scope).left_scope == 1
+    mirror.assert_equal(where=scope)
+    assert not mirror.query_jobs(), "what landed is deleted"
+
+
+@pytest.mark.parametrize(
+    "scope",
     ["Shoe_Size__c = 44", "Department =", "Department = 'x') OR (Id != null"],
 )
 def test_a_bad_scope_is_named(mirror: Mirror, scope: str) -> None:

@@ -344,6 +344,10 @@ def test_a_query_that_no_url_holds_is_a_bulk_job(mirror: Mirror, tmp_path: Path)
         report = other.pull(every_field=True)
         assert report.channel == "Bulk API 2.0"
         assert len(report.fields.read) > 800
+        other.later(minutes=20)
+        other.pull(every_field=True)
+        other.later(minutes=20)
+        assert other.pull(every_field=True).api_calls <= 3, "nothing changed"
         row = other.rows()[one]
         assert {name: row[name] for name in wide if row[name]} == filled
         other.api.update("Contact", one, **{wide[-1]: "changed", wide[0]: None})

@@ -8,6 +8,7 @@ import pytest
 
 from salesforce_pipelines.config.models import SoqlScope
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.org import reading
 from salesforce_pipelines.org.describe import FieldDescribe, SObjectDescribe, arrow_schema
 from salesforce_pipelines.pull.formula_refresh import FormulaReport, formulas, refresh_formulas
 from salesforce_pipelines.pull.pulling import Wanted, pull
@@ -136,6 +137,31 @@ def test_a_record_edited_since_the_pull_is_left_to_the_next_one(project: Project
     row = log.current(where=f"Id = '{contacts[0]}'").read_all().to_pylist()[0]
     assert row["Full_Name_Length__c"] >= len("A name of another length altogether")
     assert account
+
+
+@pytest.mark.slow
+def test_what_an_interrupted_pull_landed_is_kept(
+    start: Start, shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = start(pull={**shipped["pull"], "bulk_threshold": 1})
+    account, _ = an_account(project)
+    log = pulled(project)
+    project.edit("Account", account, AnnualRevenue=250_000_000)
+    monkeypatch.setattr(reading, "_LARGEST_BULK_PAGE", 100)
+    monkeypatch.setattr(reading, "_SMALLEST_BULK_PAGE", 100)
+
+    def cut(rows: int, _expected: int) -> None:
+        if rows > 100:
+            raise KeyError
+
+    wanted = Wanted("Contact", FIELDS, full=True)
+    with pytest.raises(KeyError):
+        pull(project.org, log, wanted, project.pipelines.pull, cut)
+    report = refreshed(project)
+    assert (report.waits, report.changed) == (True, 0)
+    assert pull(project.org, log, wanted, project.pipelines.pull).resumed
+    assert not refreshed(project).waits
+    assert tiers(project, log, account) == {"Enterprise"}
 
 
 @pytest.mark.slow

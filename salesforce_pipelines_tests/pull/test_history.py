@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from salesforce_pipelines.cli.main import app
@@ -49,6 +51,7 @@ def test_the_versions_of_a_record(mirror: Mirror) -> None:
     assert [version.state for version in found] == ["live", "live", "deleted"]
     assert found[-1].changed["record_state"] == ("live", "deleted")
     assert set(found[1].changed) == {"Department", "SystemModstamp"}
+    assert all(version.at for version in found)
     marks = [datetime.fromisoformat(version.watermark) for version in found]
     assert marks == sorted(marks)
     with pytest.raises(PipelineError, match="holds no record 003000000000000AAA"):
@@ -66,6 +69,25 @@ def test_versions_that_were_vacuumed_away_are_not_missed(
             path.unlink()
     (last,) = versions(log, one)
     assert (last.batch, last.changed["Department"]) == (3, (None, "third"))
+
+
+def test_a_record_that_did_not_change_for_long_is_still_told(mirror: Mirror) -> None:
+    one = edited(mirror, "first", "second")
+    other = mirror.some(2)[1]
+    folder = mirror.folder / "pulled" / "contacts"
+    DeltaTable(folder).create_checkpoint()
+    for path in (folder / "_delta_log").iterdir():
+        # Longer ago than commits are kept.
+        os.utime(path, (0, 0))
+    mirror.api.update("Contact", one, Department="third")
+    mirror.later()
+    mirror.pull()
+    DeltaTable(folder).create_checkpoint()
+    DeltaTable(folder).cleanup_metadata()
+    (only,) = versions(mirror.log("Contact"), other)
+    assert (only.batch, only.at, only.state) == (1, None, "live")
+    last = versions(mirror.log("Contact"), one)[-1]
+    assert (last.batch, last.changed["Department"]) == (3, ("second", "third"))
 
 
 def test_what_changed_since_a_batch_or_a_time(mirror: Mirror) -> None:
