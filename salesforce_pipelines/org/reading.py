@@ -163,9 +163,8 @@ def read(
 
     The first REST page tells how many there are; from `bulk_threshold` rows on, or where the
     query would not fit a URL (and there is a record at all), a Bulk API 2.0 query job delivers
-    them. Where the session's budget
-    has not enough calls left for that, the other way is taken. The job is made when the first page
-    is asked for, and every error of a job comes with its pages.
+    them. Where the session's budget has not enough calls left for that, the other way is taken. The
+    job is made when the first page is asked for, and every error of a job comes with its pages.
 
     Args:
         session: The org.
