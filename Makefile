@@ -23,7 +23,7 @@ install: .venv/installed .env ## Create .venv and install everything into it
 	@touch $@
 
 .env:
-	@sed 's#@HERE@#$(CURDIR)#' .env.example > $@
+	@umask 077; sed 's#@HERE@#$(CURDIR)#' .env.example > $@
 	@mkdir -p .home/dagster
 
 demo: install ## Run the whole story on a local org
@@ -33,7 +33,7 @@ congress: install ## Run the main job over real people only
 	@$(BIN)/salesforce-pipelines demo --congress
 
 dev: install ## Start the local org and the Dagster UI (http://127.0.0.1:3000)
-	@$(BIN)/salesforce-pipelines dev
+	@$(BIN)/salesforce-pipelines dev $(if $(PORT),--port $(PORT)) $(if $(ORG_PORT),--org-port $(ORG_PORT))
 
 test: install ## Run every test
 	@$(BIN)/python -m pytest -n auto --dist worksteal

@@ -15,6 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SAMPLE_ROWS = 5
+_SHORT = 3
 _MASKED_LENGTH = 16
 # With the Ids, two columns are what the page of an asset shows without scrolling sideways.
 _SAMPLE_COLUMNS = 2
@@ -35,11 +36,15 @@ def explained(compute: Callable[P, R]) -> Callable[P, R]:
 
 
 def masked(value: object) -> str:
-    """A value that shows its shape but not its content: `A••• B••`, `2•••-••-••`, blank as ∅."""
+    """A value that shows its shape but not its content: `A••• B••`, `2•••-••-••`, blank as ∅.
+
+    Of a short one not even the first character is shown: it may be the whole name.
+    """
     if value is None or value == "":
         return "∅"
     text = " ".join(str(value).split())
-    shown = "".join("•" if char.isalnum() and at > 0 else char for at, char in enumerate(text))
+    first = 1 if sum(map(str.isalnum, text)) > _SHORT else 0
+    shown = "".join("•" if char.isalnum() and at >= first else char for at, char in enumerate(text))
     return shown if len(shown) <= _MASKED_LENGTH else shown[: _MASKED_LENGTH - 1] + "…"
 
 

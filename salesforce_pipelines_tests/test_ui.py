@@ -144,6 +144,8 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 def _installed(folder: Path, org: RunningOrg) -> Installation:
     state = folder / ".home" / "dagster"
     state.mkdir(parents=True)
+    # What `dev` chose goes before it: another org must not be reached by mistake.
+    (folder / ".env").write_text("SALESFORCE_LOGIN_URL=http://127.0.0.1:9\n", encoding="utf-8")
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(REPOSITORY / name, folder / name)
     document = yaml.safe_load((REPOSITORY / "pipelines.yaml").read_text(encoding="utf-8"))

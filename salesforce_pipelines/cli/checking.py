@@ -7,6 +7,8 @@ from salesforce_pipelines.enrichment.providers import FilePeople
 from salesforce_pipelines.errors import PipelineError
 from salesforce_pipelines.org.describe import describe
 from salesforce_pipelines.org.session import OrgSession
+from salesforce_pipelines.pull.drift import configured
+from salesforce_pipelines.pull.scope import condition_of, validate
 from salesforce_pipelines.push.guard import Guard, streams
 
 
@@ -24,8 +26,13 @@ def check_all(pipelines: Pipelines) -> Iterator[str]:
         for name in pipelines.objects.pulled():
             described[name] = describe(session, name)
             try:
-                fields = described[name].require(pipelines.fields_of(name), f"objects.{name}")
-                yield f"{name}: {len(fields)} fields can be read"
+                wanted = pipelines.objects.pulled()[name]
+                described[name].require(pipelines.fields_of(name), f"objects.{name}")
+                every = wanted.fields == "all"
+                names = configured(described[name], pipelines.fields_of(name), every)
+                yield f"{name}: {len(names)} fields can be read"
+                if condition := condition_of(session, name, wanted.scope):
+                    yield f"{name}: {validate(session, name, condition):,} records in scope"
             except PipelineError as error:
                 problems.append(str(error))
         for stream in streams(pipelines).values():

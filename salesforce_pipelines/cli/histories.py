@@ -15,11 +15,22 @@ from salesforce_pipelines.cli.terminal import wide_console
 from salesforce_pipelines.config.loading import configuration_path, load
 from salesforce_pipelines.config.models import TABLE_NAMES
 from salesforce_pipelines.errors import PipelineError
+from salesforce_pipelines.pull import record_states
 from salesforce_pipelines.pull.history import batch_of, changes_since, versions
 from salesforce_pipelines.reporting import masked
 from salesforce_pipelines.store.tables import ChangeLog, Tables
 
 TableName = Annotated[str, typer.Argument(help="A pulled table: contacts, leads, accounts …")]
+
+
+_NOT_PERSONAL = frozenset(
+    {
+        *("Id", "IsDeleted", "MasterRecordId", "AccountId", "OwnerId", record_states.COLUMN),
+        *("CreatedDate", "LastModifiedDate", "SystemModstamp"),
+        *("IsConverted", "ConvertedDate", "ConvertedContactId", "ConvertedAccountId"),
+        "ConvertedOpportunityId",
+    }
+)
 
 
 class Format(Enum):
@@ -44,7 +55,8 @@ def history(
         head = [str(version.batch), at, version.watermark[:19]]
         head.append(version.state)
         for name, values in version.changed.items():
-            told = [str(one) if show else masked(one) for one in values]
+            plain = show or name in _NOT_PERSONAL
+            told = [str(one) if plain and one is not None else masked(one) for one in values]
             shown.add_row(*head, *(escape(text) for text in (name, *told)))
             head = [""] * len(head)
     wide_console().print(shown)

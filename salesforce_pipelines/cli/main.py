@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from salesforce_pipelines.automation.sensors import plan_targets
 from salesforce_pipelines.cli import demo as demo_story
 from salesforce_pipelines.cli import histories
 from salesforce_pipelines.cli.checking import check_all
+from salesforce_pipelines.cli.lost_runs import fail_lost_runs
 from salesforce_pipelines.cli.runs import instance, run_job
 from salesforce_pipelines.cli.terminal import wide_console
 from salesforce_pipelines.cli.ui import interruptible, serve_ui
@@ -32,6 +34,8 @@ from salesforce_pipelines.store import plans as ledger_plans
 from salesforce_pipelines.store.ledger import Ledger
 from salesforce_pipelines.store.plans import Plan, PlanKind
 from salesforce_pipelines.store.tables import Tables
+
+_SHOWN = int | float | datetime
 
 app = typer.Typer(
     name="salesforce-pipelines",
@@ -75,8 +79,8 @@ def run_command(job: Annotated[str, typer.Argument(help="The job's name, such as
     with instance() as on:
         done = run_job(pipelines, job, on, assets=_ready(pipelines, job))
     for asset, metadata in done.metadata.items():
-        numbers = {k: v for k, v in metadata.items() if isinstance(v, int | float) and "/" not in k}
-        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
+        shown = {k: v for k, v in metadata.items() if isinstance(v, _SHOWN) and "/" not in k}
+        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
         typer.echo(f"{asset}: {told or 'done'}")
         if "error" in metadata:
             typer.echo(f"{asset} is {metadata['age']} old: {metadata['error']}", err=True)
@@ -204,6 +208,8 @@ def dev(
 ) -> None:
     """Start the local org and the Dagster UI, until Ctrl+C."""
     pipelines = _configuration()
+    with instance() as on:
+        fail_lost_runs(on)
     with (
         interruptible(),
         demo_story.rehearsal(pipelines, contacts, leads, port=org_port) as org,

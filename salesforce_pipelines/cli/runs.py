@@ -3,16 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 from rich.console import Console
 
+from salesforce_pipelines.cli.lost_runs import fail_lost_runs, process_tag
 from salesforce_pipelines.cli.progress_bars import ProgressBars
 from salesforce_pipelines.config.models import Pipelines
 from salesforce_pipelines.definitions import build
 from salesforce_pipelines.errors import PipelineError
 
+# The UI lists the runs of a job by the code location that they say they are of.
+_OF_THE_LOCATION = {".dagster/repository": "__repository__@salesforce_pipelines.definitions"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -51,6 +55,7 @@ def run_job(
     """
     if name not in job_names(pipelines):
         raise PipelineError(f"{name}: no such job; there are {', '.join(job_names(pipelines))}")
+    fail_lost_runs(on)
     with ProgressBars(console) as progress:
         job = build(pipelines, {"progress": progress}).resolve_job_def(name)
         result = job.execute_in_process(
@@ -58,6 +63,7 @@ def run_job(
             run_config={**(job.run_config or {}), **_QUIET},
             raise_on_error=False,
             asset_selection=assets,
+            tags={**process_tag(), **_OF_THE_LOCATION},
         )
     if not result.success:
         raise PipelineError(f"job {name} failed (run {result.run_id}): {_why(result)}")
@@ -65,9 +71,15 @@ def run_job(
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         found[materialization.asset_key.to_user_string()] = {
-            key: value.value for key, value in materialization.metadata.items()
+            key: _told(value) for key, value in materialization.metadata.items()
         }
     return JobRun(result.run_id, found)
+
+
+def _told(value: dg.MetadataValue[Any]) -> Any:
+    if isinstance(value, dg.TimestampMetadataValue):
+        return datetime.fromtimestamp(value.value, UTC)
+    return value.value
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import sleep
 from types import FrameType
 
+from salesforce_pipelines.config.loading import configuration_path
 from salesforce_pipelines.errors import PipelineError
 
 _HOST = "127.0.0.1"
@@ -44,22 +47,26 @@ def interruptible() -> Iterator[None]:
 
 
 def serve_ui(port: int) -> None:
-    """Run `dagster dev` until it is interrupted.
+    """Run `dagster dev` until it is interrupted, with the environment of this process.
 
     Raises:
         PipelineError: The port is taken, or `dagster dev` ended by itself.
     """
     _check_free(port)
-    command = [sys.executable, "-W", _SUPERSEDED, "-m", "dagster", "dev", "-w", "workspace.yaml"]
-    # dagster dev stops its own children on SIGINT only, so it gets exactly one, from us.
-    process = subprocess.Popen(  # noqa: S603 - a fixed command
-        [*command, "-h", _HOST, "-p", str(port)], start_new_session=True
-    )
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        _stop(process)
-        return
+    command = [sys.executable, "-W", _SUPERSEDED, "-m", "dagster", "dev"]
+    command += ["-w", str(Path("workspace.yaml").absolute()), "-h", _HOST, "-p", str(port)]
+    chosen = {"SALESFORCE_PIPELINES_CONFIG": str(configuration_path())}
+    # Where dagster dev finds a .env, that goes before the environment: another org than ours.
+    with TemporaryDirectory() as elsewhere:
+        # dagster dev stops its own children on SIGINT only, so it gets exactly one, from us.
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
+            command, start_new_session=True, cwd=elsewhere, env=os.environ | chosen
+        )
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            _stop(process)
+            return
     raise PipelineError(f"dagster dev ended with exit code {code}; its last lines say why")
 
 

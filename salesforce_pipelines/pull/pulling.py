@@ -36,6 +36,7 @@ from salesforce_pipelines.store.columns import conformed
 from salesforce_pipelines.store.tables import ChangeLog, StagedBatch
 
 _BATCH = 20_000
+_BINNED = pa.array(["deleted", "merged"])
 Progress = Callable[[int, int], None]
 """Told the rows landed so far and the rows expected."""
 
@@ -226,16 +227,17 @@ class _Pulling:
 
     def _pull(self, described: SObjectDescribe, condition: str) -> PullReport:
         wanted = self._wanted
+        in_full = wanted.full or self._is_full_pull_waiting(condition)
         followed = self._known.get("fields", ())
         fields = fields_to_read(
             described,
             configured(described, wanted.fields, wanted.every_field, self._columns()),
             self._table,
             followed,
-            full=wanted.full,
+            full=in_full,
         )
         full = bool(
-            wanted.full
+            in_full
             or fields.added
             or condition != self._known.get("scope", "")
             or self._is_without_states()
@@ -261,6 +263,16 @@ class _Pulling:
         if job_id := report.told.get("job_id"):
             forget_results(self._session, wanted.sobject, job_id)
         return report
+
+    def _is_full_pull_waiting(self, condition: str) -> bool:
+        """Whether a full pull was cut, which has to go on though only changes are wanted now."""
+        staged = self._log.staged()
+        if staged is None:
+            return False
+        with staged:
+            notes = staged.metadata
+            known = (notes.get("scope"), notes.get("org"))
+            return staged.replaces and known == (condition, self._session.org_id)
 
     def _columns(self) -> list[str]:
         """The fields that the table has columns of."""
@@ -421,13 +433,19 @@ class _Pulling:
             for rows, batches in staged.unseen():
                 if record_states.COLUMN not in (self._table or pa.schema([])).names:
                     rows = _stated(rows)
-                here = pa.repeat(pa.scalar(False), rows.num_rows)
+                there = pa.repeat(pa.scalar(False), rows.num_rows)
                 if condition:
-                    here = self._in_the_org(connection, rows)
-                    left = rows.filter(here)
-                    report.left_scope += _others(left, "out_of_scope")
-                    _keep(staged, left, record_states.out_of_scope(left), batches.filter(here))
-                gone = pc.invert(here)
+                    there = self._in_the_org(connection, rows)
+                    # Ids of the recycle bin are told too; what we hold as deleted or merged stays.
+                    binned = pc.is_in(rows.column(record_states.COLUMN), _BINNED)
+                    left = pc.and_not(there, binned)
+                    outside = rows.filter(left)
+                    report.left_scope += _others(outside, "out_of_scope")
+                    marked = record_states.out_of_scope(outside)
+                    _keep(staged, outside, marked, batches.filter(left))
+                    kept = pc.and_(there, binned)
+                    staged.write(rows.filter(kept), batches.filter(kept))
+                gone = pc.invert(there)
                 lost = rows.filter(gone)
                 report.purged += _others(lost, "purged", "merged")
                 _keep(staged, lost, record_states.purged(lost), batches.filter(gone))

@@ -109,6 +109,26 @@ def test_a_mapped_field_that_is_not_updateable(installation: Installation) -> No
     assert "cannot be updated (it is calculated)" in told
 
 
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ({"list_view": "No_Such_View"}, "No_Such_View"),
+        (
+            {"soql": "Shoe_Size__c = 44"},
+            "objects.Contact.scope in pipelines.yaml: the org does not",
+        ),
+    ],
+    ids=["no list view", "no field"],
+)
+def test_a_scope_that_the_org_does_not_take(
+    installation: Installation, scope: dict[str, str], told: str
+) -> None:
+    installation.write(lambda document: document["objects"]["Contact"].update(scope=scope))
+    assert told in installation.refused("check")
+    assert told in installation.refused("run", "pull")
+    assert "pulled/contacts" not in installation.tables()
+
+
 def test_a_wrong_secret(installation: Installation) -> None:
     installation.environment["SALESFORCE_CLIENT_SECRET"] = "not-the-secret"
     told = installation.refused("run", "pull")

@@ -339,6 +339,7 @@ TEXTS = st.one_of(
 @given(TEXTS)
 @example("A¯")
 @example("00200000000001")
+@example("0049001000")
 def test_rules_never_fail_and_hold_still(text):
     for rule in (normalise_email, normalise_linkedin_url, normalise_name, normalise_company):
         value = rule(text)

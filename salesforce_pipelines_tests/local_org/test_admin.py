@@ -42,6 +42,14 @@ def test_it_says_what_there_is_and_every_address_is_there(org: RunningOrg) -> No
     assert kinds["cut"]["options"]["when"].endswith("One of before, after. Default: after.")
 
 
+def test_a_delete_without_a_body_needs_no_type(org: RunningOrg) -> None:
+    admin(org, "POST", "faults", json={"kind": "server_unavailable", "path": "nowhere"})
+    elsewhere = {"Origin": "http://evil.example"}
+    assert admin(org, "DELETE", "faults", headers=elsewhere).status_code == 403
+    assert admin(org, "DELETE", "faults").ok
+    assert admin(org, "GET", "faults").json()["faults"] == []
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "message"),
     [

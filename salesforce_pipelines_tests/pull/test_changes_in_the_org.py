@@ -264,6 +264,27 @@ def test_records_enter_and_leave_the_scope(mirror: Mirror) -> None:
     assert mirror.states()[stays] == "deleted"
 
 
+def test_a_narrower_scope_leaves_what_was_deleted_deleted(mirror: Mirror) -> None:
+    binned, merged_away, survivor = mirror.some(3)
+    mirror.api.delete("Contact", binned)
+    mirror.soap.merge("Contact", survivor, merged_away)
+    mirror.later()
+    mirror.pull()
+    before = mirror.states()
+    live = sum(state == "live" for state in before.values())
+    narrower = mirror.pull(scope=f"Id = '{survivor}'")
+    assert (narrower.left_scope, narrower.purged) == (live - 1, 0)
+    after = mirror.states()
+    kept = {one: state for one, state in before.items() if state != "live"}
+    assert {one: after[one] for one in kept} == kept
+    assert kept[binned] == "deleted"
+    assert kept[merged_away] == "merged"
+    wider = mirror.pull()
+    assert (wider.deleted, wider.merged, wider.purged) == (0, 0, 0)
+    assert mirror.states() == before
+    mirror.assert_equal()
+
+
 def test_a_list_view_is_a_scope_that_people_may_change(mirror: Mirror) -> None:
     name = unique("Scope").replace("-", "_")
     view = {

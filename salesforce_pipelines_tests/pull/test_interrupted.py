@@ -125,6 +125,20 @@ def test_a_result_of_one_page_is_not_asked_for_again(by_bulk: Mirror, first_pull
     by_bulk.assert_equal()
 
 
+def test_a_full_pull_over_the_table_goes_on_though_only_changes_are_wanted(
+    by_bulk: Mirror,
+) -> None:
+    by_bulk.pull()
+    asked = Asked(by_bulk)
+    with pytest.raises(CutError):
+        by_bulk.pull(full=True, between=cut)
+    report = by_bulk.pull()
+    assert (report.full, report.resumed, asked.jobs) == (True, True, 1)
+    assert report.unchanged == len(by_bulk.rows())
+    assert not by_bulk.pull().full
+    by_bulk.assert_equal()
+
+
 def test_a_job_that_still_runs_is_waited_for_by_the_next_process(by_bulk: Mirror) -> None:
     asked, fault = Asked(by_bulk), by_bulk.admin.add_fault("job_waits", job="query")
     with cut_while_waiting(), pytest.raises(CutError):
