@@ -27,6 +27,7 @@ class _ToLocalOrg(requests.adapters.HTTPAdapter):
         super().__init__(max_retries=urllib3.Retry(total=3))
         self._url = urlsplit(url)
 
+    # Its options are passed on as they are; requests names each with a type of its own.
     def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:  # type: ignore[override]
         parts = urlsplit(str(request.url))
         address = (self._url.scheme, self._url.netloc, parts.path, parts.query, parts.fragment)

@@ -107,7 +107,7 @@ def claimed(
     try:
         yield plan
     except Exception:
-        # Not when a person cancels the run: then the plan waits for a person, too.
+        # Whatever failed. Not when a person cancels the run: then the plan waits for a person, too.
         plans.release(ledger, plan.id, run_id=run_id)
         raise
 

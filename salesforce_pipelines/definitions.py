@@ -9,7 +9,7 @@ from salesforce_pipelines.automation import jobs, schedules, sensors
 from salesforce_pipelines.automation.time_frames import longest_gap_hours
 from salesforce_pipelines.config.environment import LedgerEnvironment
 from salesforce_pipelines.config.loading import configuration_path, load
-from salesforce_pipelines.config.models import Pipelines
+from salesforce_pipelines.config.models import Pipelines, ledger_beside
 from salesforce_pipelines.enrichment import assets as enrichment
 from salesforce_pipelines.enrichment.providers import FilePeople
 from salesforce_pipelines.identity import assets as identity
@@ -63,7 +63,10 @@ def build(pipelines: Pipelines, resources: Mapping[str, Any] | None = None) -> d
 def open_ledger(pipelines: Pipelines) -> Ledger:
     """The ledger of a configuration, migrated to the newest schema; the caller closes it."""
     secret = LedgerEnvironment().ledger
-    return Ledger.open(secret.get_secret_value() if secret else pipelines.storage.ledger)
+    if secret is None:
+        return Ledger.open(pipelines.storage.ledger)
+    # As in the file: wherever a process was started, it is the same ledger.
+    return Ledger.open(ledger_beside(configuration_path().parent, secret.get_secret_value()))
 
 
 def _resources(pipelines: Pipelines) -> dict[str, dg.ResourceDefinition]:

@@ -1,5 +1,6 @@
 """What Dagster loads: without network and data, complete, and described for people."""
 
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from salesforce_pipelines.config.loading import load
-from salesforce_pipelines.definitions import build
+from salesforce_pipelines.config.loading import configuration_path, load
+from salesforce_pipelines.definitions import build, open_ledger
 from salesforce_pipelines_tests.conftest import REPOSITORY
 
 
@@ -143,3 +144,19 @@ def test_a_configuration_with_contacts_alone_is_enough() -> None:
     built = build(load(REPOSITORY / "demo" / "congress" / "pipelines.yaml"))
     dg.Definitions.validate_loadable(built)
     assert not any(job.name == "refer" for job in built.resolve_all_job_defs())
+
+
+def test_the_ledger_of_the_environment_is_the_same_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    home.mkdir()
+    shutil.copy(REPOSITORY / "pipelines.yaml", home / "pipelines.yaml")
+    monkeypatch.setenv("SALESFORCE_PIPELINES_CONFIG", str(home / "pipelines.yaml"))
+    monkeypatch.setenv("SALESFORCE_PIPELINES_LEDGER", "sqlite:///own.db")
+    for folder in (home, elsewhere):
+        monkeypatch.chdir(folder)
+        open_ledger(load(configuration_path())).close()
+    assert (home / "own.db").exists()
+    assert not list(elsewhere.iterdir())

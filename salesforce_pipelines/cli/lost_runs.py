@@ -45,5 +45,6 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        # Somebody else's: it is there.
+        pass
     return True

@@ -189,10 +189,16 @@ class Storage(Model):
         tables, ledger = found.get("tables"), found.get("ledger")
         if isinstance(tables, str) and "://" not in tables:
             found["tables"] = str(folder / Path(tables).expanduser())
-        if isinstance(ledger, str) and ledger.startswith("sqlite:///"):
-            file = Path(ledger.removeprefix("sqlite:///")).expanduser()
-            found["ledger"] = f"sqlite:///{folder / file}"
+        if isinstance(ledger, str):
+            found["ledger"] = ledger_beside(folder, ledger)
         return found
+
+
+def ledger_beside(folder: Path, url: str) -> str:
+    """The URL of a ledger; the path of a SQLite file starts at the folder."""
+    if not url.startswith("sqlite:///"):
+        return url
+    return f"sqlite:///{folder / Path(url.removeprefix('sqlite:///')).expanduser()}"
 
 
 class Pull(Model):

@@ -55,7 +55,7 @@ def load(
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             yield from source
-        except Exception as error:
+        except Exception as error:  # whatever it is, the caller gets it as it is
             failures.append(error)
             raise
 

@@ -35,7 +35,7 @@ _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,63}|xn--[
 _EXTENSION = re.compile(
     r"(?:;\s*ext\s*=|[\s,;]*(?:extension|extn|ext|xtn|x|#)[\s.:#]*)(\d{1,7})$", re.IGNORECASE
 )
-_NORTH_AMERICA = 1
+_CODE_OF_NORTH_AMERICA = 1
 _TELEPHONE = re.compile(
     r"(?:(?:tel|phone|ph|mobile|cell|[tmp])[.:]\s*)?(\+?[\d\s().\-/‐-―·•]+)", re.IGNORECASE
 )
@@ -115,7 +115,7 @@ def normalise_phone(text: str, region: str) -> str | None:
     if possible != phonenumbers.ValidationResult.IS_POSSIBLE or _is_made_up(number):
         return None
     e164: str = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    if number.country_code != _NORTH_AMERICA and phonenumbers.parse(e164) != number:
+    if number.country_code != _CODE_OF_NORTH_AMERICA and phonenumbers.parse(e164) != number:
         # Several prefixes in a row, as in +49 00 1000: no number that could be dialled.
         return None
     return f"{e164};ext={extension[1]}" if extension else e164

@@ -281,7 +281,11 @@ class _Reconciling:
             f"SystemModstamp TIMESTAMPTZ, {record_states.COLUMN} VARCHAR)"
         )
         for batch in reading.batches:
-            _insert(connection, f"INSERT INTO org SELECT {wanted} FROM batch", _stated(batch))
+            _insert(
+                connection,
+                f"INSERT INTO org SELECT {wanted} FROM batch",
+                record_states.with_state(batch),
+            )
         connection.execute(
             "CREATE TEMP TABLE unsettled AS SELECT Id FROM org WHERE SystemModstamp >= $1",
             [self._report.watermark],
@@ -400,7 +404,8 @@ class _Reconciling:
                     bulk_threshold=threshold,
                 )
                 for batch in chunks(reading.batches):
-                    rows = _stated(batch.filter(are_among(batch.column("Id"), asked)))
+                    batch = batch.filter(are_among(batch.column("Id"), asked))
+                    rows = record_states.with_state(batch)
                     spooled.write_batch(rows)
                     _insert(connection, wanted, rows)
 
@@ -549,10 +554,6 @@ class _Reconciling:
 def _described(name: str, kind: str) -> FieldDescribe:
     """A system field as every org describes it; asking for it would cost a call."""
     return FieldDescribe(name, name, kind, 18, 0, 0, False, False, True, False, False, (), ())
-
-
-def _stated(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return record_states.with_state(batch)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, statement: str, batch: pa.RecordBatch) -> None:
